@@ -1,0 +1,48 @@
+/* hearth: finds the subcommand and runs it. */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+static const struct command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *summary;
+} commands[] = {
+    {NULL, NULL, NULL},
+};
+
+static void print_help(FILE *out)
+{
+    fprintf(out, "hearth %s: run language models on this machine and serve them\n\n",
+            HEARTH_VERSION);
+    fprintf(out, "usage: hearth COMMAND [OPTIONS]\n\n");
+    for (const struct command *c = commands; c->name; c++) {
+        fprintf(out, "  %-10s %s\n", c->name, c->summary);
+    }
+    fprintf(out, "\n`hearth COMMAND --help` explains a command.\n");
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN); /* a closed pipe is a write error, not a death */
+    const char *name = argc > 1 ? argv[1] : "--help";
+    if (strcmp(name, "--version") == 0 || strcmp(name, "version") == 0) {
+        printf("hearth %s\n", HEARTH_VERSION);
+        return 0;
+    }
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+        print_help(stdout);
+        return 0;
+    }
+    for (const struct command *c = commands; c->name; c++) {
+        if (strcmp(c->name, name) == 0) {
+            return c->run(argc - 1, argv + 1);
+        }
+    }
+    char quoted[STR_QUOTE_MAX];
+    fprintf(stderr, "hearth: unknown command \"%s\"\n\n", str_quote(quoted, str_of(name)));
+    print_help(stderr);
+    return err_info(ERR_USAGE)->exit_status;
+}

@@ -1,0 +1,26 @@
+/* Element codecs: rows of any supported type to and from float. Exact arithmetic of the format's
+ * definition (ggml-quants of llama.cpp), in plain C; not on the hot path. */
+#ifndef TENSOR_CODEC_H
+#define TENSOR_CODEC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gguf/dtype.h"
+
+float codec_f16_to_f32(uint16_t bits);
+uint16_t codec_f32_to_f16(float value); /* round to nearest even; overflow to infinity */
+float codec_bf16_to_f32(uint16_t bits);
+uint16_t codec_f32_to_bf16(float value); /* round to nearest even; NaN stays NaN */
+
+/* True for F32 F16 BF16 Q8_0 Q4_0 Q4_K Q5_K Q6_K. */
+bool codec_can_decode(enum dtype type);
+/* True for F32 F16 BF16 Q8_0 Q4_0: what `quantize` can write. */
+bool codec_can_encode(enum dtype type);
+
+/* n elements (a multiple of block_len) of one row; `bytes` need not be aligned. */
+void codec_decode_row(enum dtype type, const void *bytes, float *out, size_t n);
+void codec_encode_row(enum dtype type, const float *in, void *bytes, size_t n);
+
+#endif
