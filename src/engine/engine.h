@@ -1,0 +1,195 @@
+/* The engine of one loaded model: the only owner of its live inference state.
+ *
+ * Requests come in through a bounded queue; one worker thread admits them as sequences over paged
+ * KV, plans one step at a time (a token of every running sequence first, then prompt rows up to the
+ * batch limit), runs the forward pass, samples, and emits events. Readers take events from their
+ * own stream. The same request and seed give the same bytes, whoever else is being served.
+ *
+ * Admission reserves the pages of prompt + max_tokens (at most the context), so a running sequence
+ * never lacks memory and is never cut. */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/str.h"
+#include "model/model.h"
+#include "text/text.h"
+
+struct engine;
+struct engine_stream;
+
+struct engine_params {
+    struct model *model;     /* borrowed; must outlive the engine */
+    const struct text *text; /* borrowed */
+    uint32_t sequences_max;  /* running at once; <= model_params.sequences_max */
+    uint32_t batch_rows_max; /* rows of one step */
+    uint32_t prefill_chunk;  /* prompt rows of one sequence per step; 0: batch_rows_max */
+    uint32_t queue_max;      /* waiting requests; beyond it engine_submit is ERR_BUSY */
+};
+
+/* Sampling, in the order in which it is applied. Names and neutral values as in llama-server;
+ * all-zero is NOT neutral: start from engine_sampling_default(). */
+struct engine_bias {
+    text_id id;
+    float bias; /* -INFINITY bans */
+};
+
+struct engine_sampling {
+    uint64_t seed;
+    /* logits */
+    const struct engine_bias *biases;
+    size_t bias_count;
+    uint32_t repeat_last_n;  /* window of the penalties; 0 off, UINT32_MAX the whole context */
+    float repeat_penalty;    /* 1 off */
+    float presence_penalty;  /* 0 off */
+    float frequency_penalty; /* 0 off */
+    float dry_multiplier;    /* 0 off */
+    float dry_base;
+    uint32_t dry_allowed_length;
+    uint32_t dry_penalty_last_n; /* 0 off, UINT32_MAX the whole context */
+    const struct str *dry_sequence_breakers;
+    size_t dry_breaker_count;
+    /* truncation */
+    float top_n_sigma;     /* <= 0 off */
+    uint32_t top_k;        /* 0 off */
+    float typical_p;       /* 1 off */
+    float top_p;           /* 1 off */
+    float min_p;           /* 0 off */
+    uint32_t min_keep;     /* candidates that truncation leaves at least; >= 1 */
+    float xtc_probability; /* 0 off */
+    float xtc_threshold;
+    /* temperature */
+    float temperature; /* 0: greedy, the lowest id among equals */
+    float dynatemp_range;
+    float dynatemp_exponent;
+    /* mirostat v2 replaces truncation */
+    bool mirostat;
+    float mirostat_tau, mirostat_eta;
+};
+
+/* temperature 1, everything else off; OpenAI's defaults. */
+struct engine_sampling engine_sampling_default(void);
+
+/* Ranges in one place: ERR_INVALID with the field's name in err->param. */
+bool engine_sampling_check(const struct engine_sampling *sampling, size_t vocab_count,
+                           struct err *err);
+
+enum { ENGINE_TOP_MAX = 20 };
+
+struct engine_request {
+    const text_id *prompt; /* at least one token */
+    size_t prompt_count;
+    struct engine_sampling sampling;
+    bool has_max_tokens;
+    uint32_t max_tokens; /* 0 allowed: reads the prompt, generates nothing */
+    uint32_t min_tokens; /* end tokens are banned before */
+    bool ignore_eos;
+    const struct str *stops; /* stop strings; not part of the output */
+    size_t stop_count;
+    const struct str
+        *banned; /* strings that must not appear (ASCII case ignored); generation steps back */
+    size_t banned_count;
+    bool wants_logprobs;
+    uint32_t top_logprobs; /* 0..ENGINE_TOP_MAX */
+    bool prompt_logprobs;  /* an event per prompt token (legacy completions with echo) */
+    bool special;          /* control tokens appear in the text */
+    struct str id;         /* for the log; the request id */
+};
+
+enum engine_finish { ENGINE_STOP, ENGINE_LENGTH, ENGINE_CANCELLED };
+
+struct engine_logprob {
+    text_id id;
+    float logprob; /* natural log, of the distribution before temperature and truncation, after bias
+                    */
+};
+
+struct engine_token {
+    struct engine_logprob chosen;
+    struct engine_logprob top[ENGINE_TOP_MAX]; /* descending; ties by id */
+    uint32_t top_count;
+};
+
+enum engine_event_kind {
+    ENGINE_EVENT_TOKENS, /* text of one or more tokens; several only for a reader that is behind */
+    ENGINE_EVENT_DONE,   /* last */
+    ENGINE_EVENT_ERROR   /* last */
+};
+
+struct engine_timing {
+    double queue_ms, prefill_ms, decode_ms; /* prefill_ms: admission to first token */
+};
+
+struct engine_event {
+    enum engine_event_kind kind;
+    struct buf text;             /* whole UTF-8 characters (or bytes that can never be valid) */
+    struct engine_token *tokens; /* [token_count] when logprobs were asked, else NULL */
+    size_t token_count;          /* tokens that this text stands for; may be 0 */
+    bool is_prompt;              /* prompt_logprobs: tokens of the prompt */
+    enum engine_finish finish;   /* DONE */
+    struct str stop_hit;         /* DONE by a stop string: which; borrowed from the stream */
+    uint32_t prompt_tokens, completion_tokens, cached_tokens; /* DONE */
+    struct engine_timing timing;                              /* DONE */
+    struct err error;                                         /* ERROR */
+};
+
+struct engine *engine_create(const struct engine_params *params, struct err *err);
+
+/* Refuses new requests, cancels what runs, joins the worker, frees. */
+void engine_destroy(struct engine *engine);
+
+/* Copies the request, queues it, and returns its stream. `notify` (may be NULL) is called from the
+ * worker, without locks that a reader takes, whenever new events are there: it may only wake
+ * somebody. ERR_CONTEXT with both counts when the prompt alone does not fit the context; ERR_BUSY
+ * when the queue is full; ERR_INVALID for ranges. */
+struct engine_stream *engine_submit(struct engine *engine, const struct engine_request *request,
+                                    void (*notify)(void *arg), void *notify_arg, struct err *err);
+
+/* Takes the next event; false if there is none yet. The caller frees it with engine_event_deinit.
+ */
+bool engine_next(struct engine_stream *stream, struct engine_event *event);
+
+/* Like engine_next, but waits; for callers with a thread of their own. */
+void engine_wait(struct engine_stream *stream, struct engine_event *event);
+void engine_event_deinit(struct engine_event *event);
+
+/* Frees the sequence within one step, also while its prompt is being read. A DONE event with
+ * ENGINE_CANCELLED follows unless the stream has ended. */
+void engine_cancel(struct engine_stream *stream);
+
+/* Cancels if still running and gives the stream back. NULL is fine. After it returned, notify is
+ * never called again for this stream. */
+void engine_stream_close(struct engine_stream *stream);
+
+/* ---- figures ---- */
+
+enum { ENGINE_BUCKETS = 14 };
+
+/* Upper bounds in seconds of the histograms below; the last bucket is +Inf. */
+extern const double engine_bucket_s[ENGINE_BUCKETS];
+
+struct engine_histogram {
+    uint64_t counts[ENGINE_BUCKETS + 1];
+    double sum;
+    uint64_t total;
+};
+
+struct engine_stats {
+    uint64_t requests, finished_stop, finished_length, cancelled, failed, rejected;
+    uint64_t prompt_tokens, completion_tokens, steps;
+    uint32_t running, waiting;
+    uint32_t pages_used, pages_total;
+    struct engine_histogram ttft, inter_token, queue_wait;
+};
+
+void engine_stats_read(struct engine *engine, struct engine_stats *out);
+
+/* Longest sequence in tokens. */
+uint32_t engine_ctx_tokens(const struct engine *engine);
+
+#endif

@@ -1,0 +1,111 @@
+/* A model: hyper-parameters and weights of a GGUF file, and its forward pass over a batch of rows.
+ *
+ * A family is a row of the traits table (traits.h) plus at most a few lines; nothing here knows
+ * requests, text or sampling. The memory plan is computed by the code that allocates; loading
+ * reserves it or fails before it reads a weight, and the forward pass never allocates.
+ *
+ * Batch invariance: the logits of a row depend on the tokens of its own sequence only, not on the
+ * other rows, the cut into calls (chunks of a prompt), the thread count or the page numbers: bit
+ * for bit. */
+#ifndef MODEL_MODEL_H
+#define MODEL_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/pool.h"
+#include "gguf/gguf.h"
+#include "tensor/kernels.h"
+
+struct model;
+
+struct model_params {
+    enum cpu_level cpu_level;
+    enum kv_type kv_type;
+    uint32_t ctx_tokens;      /* longest sequence; 0: the model's own, less if memory is short */
+    uint32_t kv_tokens;       /* cache shared by all sequences, in tokens; 0: sequences_max full
+                                 sequences, less if memory is short, at least one */
+    uint32_t sequences_max;   /* sequences in one forward call; >= 1 */
+    uint32_t batch_rows_max;  /* rows in one forward call; >= 1 */
+    uint32_t logits_rows_max; /* rows with logits in one forward call; 0: as sequences_max */
+    uint64_t memory_max;      /* bytes the plan may use; 0: os_memory_available() less a margin */
+};
+
+/* Every byte that model_load allocates. total is the sum. */
+struct model_plan {
+    uint64_t weights_bytes; /* packed matrices, norms, biases */
+    uint64_t kv_bytes;      /* the pages */
+    uint64_t scratch_bytes; /* activations, quantised activations, scores */
+    uint64_t table_bytes;   /* rope tables, page lists */
+    uint64_t total_bytes;
+    uint32_t ctx_tokens, kv_pages; /* as decided */
+    uint64_t page_bytes;           /* one page of KV_PAGE_TOKENS tokens, all layers */
+};
+
+/* What the file says; constant after load. */
+struct model_info {
+    char architecture[64];
+    char name[128]; /* general.name, quoted for printing; empty if absent */
+    uint32_t layer_count, embed_dim, head_count, kv_head_count, head_dim, ffn_dim, vocab_count;
+    uint32_t ctx_train_tokens; /* the context the model was trained for */
+    uint64_t parameter_count;
+    uint64_t file_bytes;
+    char quantization[32];         /* most common type by bytes: "Q4_K" */
+    uint64_t read_bytes_per_token; /* packed weight bytes a decode step reads */
+    uint64_t macs_per_token;       /* multiply-adds of the matrix products per row, head included */
+};
+
+/* The plan for a file and params. ERR_ARCH names an unsupported architecture (and lists those
+ * supported) or an unsupported tensor type; ERR_FORMAT hyper-parameters or shapes that are wrong;
+ * ERR_MEMORY gives both figures when it does not fit. */
+bool model_plan(const struct gguf *gguf, const struct model_params *params, struct model_plan *plan,
+                struct err *err);
+
+/* Loads (packs weights on the pool). `progress` (may be NULL) is called from the calling thread
+ * with bytes done and to do. The gguf may be closed afterwards. ERR_FORMAT when the file changed or
+ * shrank while it was read. */
+struct model *model_load(const struct gguf *gguf, const struct model_params *params,
+                         struct pool *pool,
+                         void (*progress)(void *arg, uint64_t done, uint64_t all),
+                         void *progress_arg, struct err *err);
+void model_destroy(struct model *model);
+
+const struct model_info *model_info(const struct model *model);
+const struct model_plan *model_plan_of(const struct model *model);
+
+/* ---- cache pages ---- */
+
+/* Pages are numbered 0..kv_pages-1 and owned by the caller (the engine decides who has which).
+ * Contents are undefined until written by a forward pass. */
+
+/* One sequence of a batch: its pages in order of position. pages[i] holds positions
+ * [64 i, 64 i + 64). Must cover the last position of the batch. Borrowed during the call. */
+struct model_seq {
+    const uint32_t *pages;
+    size_t page_count;
+};
+
+/* One row: a token at a position of a sequence. Rows of a sequence stand together, positions
+ * ascending without gaps; all earlier positions of that sequence are in its pages. */
+struct model_row {
+    int32_t token;
+    uint32_t pos;
+    uint32_t seq; /* index in seqs */
+    bool wants_logits;
+};
+
+struct model_batch {
+    const struct model_row *rows;
+    size_t row_count;
+    const struct model_seq *seqs;
+    size_t seq_count;
+};
+
+/* Computes all rows, writes their keys and values to the pages and the logits of the rows that want
+ * them to `logits` ([wanted, vocab_count], in row order). One call at a time per model. Never
+ * allocates. Tokens outside the vocabulary are the caller's fault (assert). */
+void model_forward(struct model *model, const struct model_batch *batch, float *logits);
+
+#endif
