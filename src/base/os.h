@@ -24,6 +24,9 @@ struct os_file {
 bool os_file_open(struct os_file *file, const char *path, struct err *err);
 void os_file_close(struct os_file *file);
 
+/* True when the file's size or time of change differs from when it was opened. */
+bool os_file_has_changed(const struct os_file *file);
+
 /* Reads exactly len bytes at offset; a short file is ERR_FORMAT ("ends at byte N"). */
 bool os_file_read(const struct os_file *file, uint64_t offset, void *out, size_t len,
                   struct err *err);

@@ -78,6 +78,13 @@ void os_file_close(struct os_file *file)
     *file = (struct os_file){.fd = -1};
 }
 
+bool os_file_has_changed(const struct os_file *file)
+{
+    struct stat st;
+    return fstat(file->fd, &st) != 0 || (uint64_t)st.st_size != file->size ||
+           mtime_of(&st) != file->mtime_ns;
+}
+
 bool os_file_read(const struct os_file *file, uint64_t offset, void *out, size_t len,
                   struct err *err)
 {

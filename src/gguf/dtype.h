@@ -62,6 +62,9 @@ struct dtype_info {
 /* The row of a type id from a file; NULL for an unknown or removed id. */
 const struct dtype_info *dtype_find(uint32_t id);
 
+/* "Q4_2" for the id of a type that ggml has removed, else NULL: for messages. */
+const char *dtype_removed_name(uint32_t id);
+
 /* The row of a name, ASCII case ignored; NULL if unknown. */
 const struct dtype_info *dtype_find_name(struct str name);
 

@@ -67,6 +67,7 @@ struct gguf_tensor {
     uint64_t bytes;                /* row_bytes * row_count */
     uint32_t shard;                /* which file of a split model */
     uint64_t offset;               /* of the first byte in that file */
+    uint64_t info_offset;          /* of its entry in the index, for messages */
 };
 
 struct gguf {
