@@ -148,8 +148,7 @@ static struct guard_slot {
 } guard[GUARD_SLOTS];
 
 static pthread_mutex_t guard_lock = PTHREAD_MUTEX_INITIALIZER; /* taking and leaving slots */
-static bool guard_installed;                                   /* under guard_lock */
-static struct sigaction guard_previous;
+static struct sigaction guard_previous; /* under guard_lock, read by the handler */
 static uintptr_t page_bytes;
 
 static void on_bus_error(int signal_number, siginfo_t *info, void *context)
@@ -176,18 +175,23 @@ static void on_bus_error(int signal_number, siginfo_t *info, void *context)
     errno = saved;
 }
 
+/* Checked at every map: a library (or a test framework) may have put its own handler over ours. */
 static bool guard_install(struct err *err)
 {
-    if (guard_installed) {
+    struct sigaction current;
+    if (sigaction(SIGBUS, NULL, &current) != 0) {
+        return err_set_errno(err, errno, "read the SIGBUS handler");
+    }
+    if ((current.sa_flags & SA_SIGINFO) && current.sa_sigaction == on_bus_error) {
         return true;
     }
     page_bytes = (uintptr_t)sysconf(_SC_PAGESIZE);
     struct sigaction action = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO | SA_NODEFER};
     sigemptyset(&action.sa_mask);
-    if (sigaction(SIGBUS, &action, &guard_previous) != 0) {
+    guard_previous = current;
+    if (sigaction(SIGBUS, &action, NULL) != 0) {
         return err_set_errno(err, errno, "install the SIGBUS handler");
     }
-    guard_installed = true;
     return true;
 }
 
