@@ -39,7 +39,8 @@ struct matrix {
 /* Types a matrix can be made of: F32 F16 BF16 Q8_0 Q4_0 Q4_K Q5_K Q6_K. */
 bool matrix_supports(enum dtype type);
 
-/* Bytes of the packed matrix; false when it does not fit a size_t. */
+/* Bytes of the packed matrix; false when it does not fit a size_t. cols is a multiple of the type's
+ * block_len. */
 bool matrix_bytes(enum dtype type, size_t rows, size_t cols, size_t *bytes);
 
 /* Fills *matrix (no memory is allocated; `bytes` of matrix_bytes are filled later by matrix_pack).
@@ -47,14 +48,16 @@ bool matrix_bytes(enum dtype type, size_t rows, size_t cols, size_t *bytes);
 void matrix_init(struct matrix *matrix, enum dtype type, size_t rows, size_t cols, uint8_t *bytes);
 
 /* Packs panels [panel, panel + count) from the rows of a GGUF tensor. `source` holds the rows from
- * 16 * panel on, as many as exist. Pieces may run on several threads. */
+ * 16 * panel on, as many as exist, unaligned. `bytes` is the memory of the whole matrix, to which
+ * panel i goes at i * panel_bytes. Calls for different panels may run on several threads. */
 void matrix_pack(const struct matrix *matrix, size_t panel, size_t count, const void *source,
                  uint8_t *bytes);
 
 /* One row back as floats (token embeddings of tied matrices). out: [cols] */
 void matrix_row(const struct matrix *matrix, size_t row, float *out);
 
-/* Scratch for quantised activations of `tokens` rows of `cols` values. Multiple of 64. */
+/* Scratch for quantised activations of `tokens` rows of `cols` values (48 bytes per 32 values).
+ * Multiple of 64. The product of both must fit a size_t 2 times over. */
 size_t activation_bytes(size_t tokens, size_t cols);
 
 /* x: [tokens, cols] with x_stride floats between rows. Fills the scratch (aligned to 64), in
@@ -83,7 +86,9 @@ struct product {
     const float *bias;
 };
 
-/* Runs a group of products with the same input as one parallel job (q, k, v; gate, up). */
+/* Runs a group of products with the same input as one parallel job (q, k, v; gate, up). Every w has
+ * act->cols columns; for a quantised w the activation must have been quantised. The y do not
+ * overlap each other nor x. Never allocates. */
 void matrix_multiply(const struct kernels *k, struct pool *pool, const struct activation *act,
                      const struct product *products, size_t product_count);
 

@@ -1,0 +1,203 @@
+#include "tensor/codec.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+#include "tensor/block.h"
+
+/* ---- 16-bit floats ---- */
+
+static float float_of_bits(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static uint32_t bits_of_float(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+float codec_f16_to_f32(uint16_t bits)
+{
+    uint32_t sign = (uint32_t)(bits & 0x8000) << 16;
+    uint32_t exponent = bits >> 10 & 31, fraction = bits & 0x3ff;
+
+    if (exponent == 31) { /* a NaN becomes quiet, as the conversion instructions make it */
+        uint32_t quiet = fraction != 0 ? 0x400000 : 0;
+        return float_of_bits(sign | 0x7f800000 | quiet | fraction << 13);
+    }
+    if (exponent == 0) {
+        float tiny = (float)fraction * 0x1p-24f;
+        return float_of_bits(sign | bits_of_float(tiny));
+    }
+    return float_of_bits(sign | (exponent + 112) << 23 | fraction << 13);
+}
+
+uint16_t codec_f32_to_f16(float value)
+{
+    uint32_t bits = bits_of_float(value), sign = bits >> 16 & 0x8000, size = bits & 0x7fffffff;
+
+    if (size > 0x7f800000) {
+        return (uint16_t)(sign | 0x7e00 | (size >> 13 & 0x3ff));
+    }
+    if (size >= 0x477ff000) { /* 65520 and above round to infinity */
+        return (uint16_t)(sign | 0x7c00);
+    }
+    if (size < 0x38800000) { /* below 2^-14: adding 0.5 lets the adder round at 2^-24 */
+        uint32_t fraction = bits_of_float(float_of_bits(size) + 0.5f) - 0x3f000000;
+        return (uint16_t)(sign | fraction);
+    }
+    uint32_t odd = size >> 13 & 1;
+    return (uint16_t)(sign | (size - 0x38000000 + 0xfff + odd) >> 13);
+}
+
+float codec_bf16_to_f32(uint16_t bits)
+{
+    return float_of_bits((uint32_t)bits << 16);
+}
+
+uint16_t codec_f32_to_bf16(float value)
+{
+    uint32_t bits = bits_of_float(value);
+
+    if ((bits & 0x7fffffff) > 0x7f800000) {
+        return (uint16_t)(bits >> 16 | 0x40);
+    }
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+/* ---- decoding ---- */
+
+static float load_f32(const uint8_t *p)
+{
+    float value;
+    memcpy(&value, p, sizeof value);
+    return value;
+}
+
+/* The products are rounded in the order of ggml's dequantize functions: (d * scale) * q - dmin *
+ * min. */
+static void decode_block(enum dtype type, const uint8_t *bytes, float *out)
+{
+    struct panel_format f = panel_format(type);
+    struct block b = {0};
+
+    block_open(type, bytes, &b);
+    float d = codec_f16_to_f32(b.d);
+    int zero = 1 << f.zero_shift;
+    if (f.scale == SCALE_BLOCK) {
+        for (int j = 0; j < 32; j++) {
+            out[j] = (float)(b.q[j] - zero) * d;
+        }
+    } else if (f.scale == SCALE_MIN) {
+        float dmin = codec_f16_to_f32(b.dmin);
+        for (int j = 0; j < 256; j++) {
+            out[j] = d * b.scale[j / 32] * b.q[j] - dmin * b.min[j / 32];
+        }
+    } else {
+        for (int j = 0; j < 256; j++) {
+            out[j] = d * (int8_t)b.scale[j / 16] * (float)(b.q[j] - zero);
+        }
+    }
+}
+
+bool codec_can_decode(enum dtype type)
+{
+    return panel_format(type).bits != 0;
+}
+
+void codec_decode_row(enum dtype type, const void *bytes, float *out, size_t n)
+{
+    const struct dtype_info *info = dtype_info(type);
+    const uint8_t *p = bytes;
+
+    assert(codec_can_decode(type));
+    assert(n % info->block_len == 0);
+    for (size_t i = 0; i < n; i += info->block_len, p += info->block_bytes) {
+        if (type == DTYPE_F32) {
+            out[i] = load_f32(p);
+        } else if (type == DTYPE_F16) {
+            out[i] = codec_f16_to_f32(block_load_u16(p));
+        } else if (type == DTYPE_BF16) {
+            out[i] = codec_bf16_to_f32(block_load_u16(p));
+        } else {
+            decode_block(type, p, out + i);
+        }
+    }
+}
+
+/* ---- encoding: byte for byte what ggml's quantize_row_*_ref functions write ---- */
+
+static void store_u16(uint8_t *p, uint16_t value)
+{
+    p[0] = (uint8_t)value;
+    p[1] = (uint8_t)(value >> 8);
+}
+
+static void encode_q8_0(const float *in, uint8_t *p)
+{
+    float max = 0;
+    for (int j = 0; j < 32; j++) {
+        max = fmaxf(max, fabsf(in[j]));
+    }
+    float d = max / 127;
+    float inverse = d != 0 ? 1 / d : 0;
+    store_u16(p, codec_f32_to_f16(d));
+    for (int j = 0; j < 32; j++) {
+        float q = roundf(in[j] * inverse); /* half away from zero */
+        p[2 + j] = (uint8_t)(int8_t)fminf(fmaxf(q, -128), 127);
+    }
+}
+
+/* The value of largest magnitude, with its sign, becomes -8, so that it is represented exactly. */
+static void encode_q4_0(const float *in, uint8_t *p)
+{
+    float size = 0, extreme = 0;
+    for (int j = 0; j < 32; j++) {
+        if (size < fabsf(in[j])) {
+            size = fabsf(in[j]);
+            extreme = in[j];
+        }
+    }
+    float d = extreme / -8;
+    float inverse = d != 0 ? 1 / d : 0;
+    store_u16(p, codec_f32_to_f16(d));
+    for (int j = 0; j < 16; j++) {
+        int low = (int)fminf(fmaxf(in[j] * inverse + 8.5f, 0), 15);
+        int high = (int)fminf(fmaxf(in[j + 16] * inverse + 8.5f, 0), 15);
+        p[2 + j] = (uint8_t)(low | high << 4);
+    }
+}
+
+bool codec_can_encode(enum dtype type)
+{
+    return type == DTYPE_F32 || type == DTYPE_F16 || type == DTYPE_BF16 || type == DTYPE_Q8_0 ||
+           type == DTYPE_Q4_0;
+}
+
+void codec_encode_row(enum dtype type, const float *in, void *bytes, size_t n)
+{
+    const struct dtype_info *info = dtype_info(type);
+    uint8_t *p = bytes;
+
+    assert(codec_can_encode(type));
+    assert(n % info->block_len == 0);
+    for (size_t i = 0; i < n; i += info->block_len, p += info->block_bytes) {
+        if (type == DTYPE_F32) {
+            memcpy(p, in + i, 4);
+        } else if (type == DTYPE_F16) {
+            store_u16(p, codec_f32_to_f16(in[i]));
+        } else if (type == DTYPE_BF16) {
+            store_u16(p, codec_f32_to_bf16(in[i]));
+        } else if (type == DTYPE_Q8_0) {
+            encode_q8_0(in + i, p);
+        } else {
+            encode_q4_0(in + i, p);
+        }
+    }
+}
