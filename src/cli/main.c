@@ -10,6 +10,7 @@ static const struct command {
     int (*run)(int argc, char **argv);
     const char *summary;
 } commands[] = {
+    {"show", cli_show, "what is in a GGUF file: metadata, tensors, types, chat template"},
     {NULL, NULL, NULL},
 };
 

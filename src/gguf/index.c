@@ -82,11 +82,11 @@ uint64_t gguf_table_bytes(size_t count)
     return slot_count(count) * sizeof(uint32_t);
 }
 
-bool gguf_table_init(struct gguf_table *table, const void *items, size_t count, size_t stride,
-                     size_t *first, size_t *second, struct err *err)
+bool gguf_table_init(struct gguf_table *table, const void *items, size_t count, size_t capacity,
+                     size_t stride, size_t *first, size_t *second, struct err *err)
 {
-    assert(count < UINT32_MAX / 4); /* a budget of 1 GiB ends long before */
-    size_t slots = slot_count(count);
+    assert(count <= capacity && capacity < UINT32_MAX / 4); /* a budget of 1 GiB ends long before */
+    size_t slots = slot_count(capacity);
     *second = SIZE_MAX;
     *table = (struct gguf_table){.items = items, .stride = stride, .mask = slots - 1};
     os_random(table->key, sizeof table->key);
@@ -104,6 +104,13 @@ bool gguf_table_init(struct gguf_table *table, const void *items, size_t count, 
         *slot = (uint32_t)i + 1;
     }
     return true;
+}
+
+void gguf_table_insert(struct gguf_table *table, size_t item)
+{
+    uint32_t *slot = slot_of(table, name_of(table, item));
+    assert(!*slot);
+    *slot = (uint32_t)item + 1;
 }
 
 void gguf_table_deinit(struct gguf_table *table)

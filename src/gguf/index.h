@@ -25,11 +25,15 @@ struct gguf_table {
 /* Heap bytes a table of `count` items takes. */
 uint64_t gguf_table_bytes(size_t count);
 
-/* Builds the table. When two items have one name, *second is the number of the later one and the
- * earlier stands in *first; otherwise *second is SIZE_MAX. */
-bool gguf_table_init(struct gguf_table *table, const void *items, size_t count, size_t stride,
-                     size_t *first, size_t *second, struct err *err);
+/* Builds the table of `count` items with room for `capacity` >= count. When two items have one
+ * name, *second is the number of the later one and the earlier stands in *first; otherwise *second
+ * is SIZE_MAX. */
+bool gguf_table_init(struct gguf_table *table, const void *items, size_t count, size_t capacity,
+                     size_t stride, size_t *first, size_t *second, struct err *err);
 void gguf_table_deinit(struct gguf_table *table);
+
+/* Enters item number `item`, whose name is new, within the capacity. */
+void gguf_table_insert(struct gguf_table *table, size_t item);
 
 /* The item of that name, or NULL. */
 const void *gguf_table_find(const struct gguf_table *table, struct str name);

@@ -64,6 +64,11 @@ const char *gguf_kind_name(enum gguf_kind kind)
     return kinds[kind].name;
 }
 
+size_t gguf_kind_bytes(enum gguf_kind kind)
+{
+    return kinds[kind].bytes;
+}
+
 bool gguf_wrap_key(struct err *err, const struct gguf_entry *entry)
 {
     char quoted[STR_QUOTE_MAX];
@@ -287,7 +292,7 @@ static bool read_entries(struct reader *r, uint64_t count, struct err *err)
         part->entry_count++;
     }
     if (!gguf_budget_take(r->budget, gguf_table_bytes(part->entry_count), err) ||
-        !gguf_table_init(&part->entry_table, part->entries, part->entry_count,
+        !gguf_table_init(&part->entry_table, part->entries, part->entry_count, part->entry_count,
                          sizeof *part->entries, &first, &second, err)) {
         return false;
     }

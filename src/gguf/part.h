@@ -35,6 +35,9 @@ bool gguf_part_read_tensors(struct gguf_part *part, struct gguf_cursor *cursor,
 /* "a string", "an array of strings", "a 32-bit unsigned integer" ... for messages. */
 const char *gguf_kind_name(enum gguf_kind kind);
 
+/* Bytes of one number in the file; 0 for strings and arrays. */
+size_t gguf_kind_bytes(enum gguf_kind kind);
+
 /* An integer of a value that must be in range; used for typed access and for the file's own keys.
  */
 bool gguf_value_u64(const struct gguf_value *value, uint64_t max, uint64_t *out);

@@ -250,8 +250,8 @@ static bool merge_tensors(struct opener *o, const struct split_keys *set, struct
             g->tensor_bytes += tensor->bytes; /* disjoint ranges of real files: no overflow */
         }
     }
-    if (!gguf_table_init(&g->index->tensors, g->tensors, total, sizeof *g->tensors, &first, &second,
-                         err)) {
+    if (!gguf_table_init(&g->index->tensors, g->tensors, total, total, sizeof *g->tensors, &first,
+                         &second, err)) {
         return false;
     }
     if (second != SIZE_MAX) {

@@ -169,7 +169,7 @@ static bool check_tensors(struct gguf_part *part, uint64_t index_end, struct ggu
 {
     size_t first, second;
     if (!gguf_budget_take(budget, gguf_table_bytes(part->tensor_count), err) ||
-        !gguf_table_init(&part->tensor_table, part->tensors, part->tensor_count,
+        !gguf_table_init(&part->tensor_table, part->tensors, part->tensor_count, part->tensor_count,
                          sizeof *part->tensors, &first, &second, err)) {
         return false;
     }
