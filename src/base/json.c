@@ -6,11 +6,13 @@
 
 #include "base/utf8.h"
 
-/* jansson's own depth limit is a build constant (2048); ours is checked on the text, before any
- * recursion. Brackets inside strings do not count. */
-static bool depth_ok(struct str text, size_t depth_max)
+/* jansson's own depth limit is a build constant (2048) and it knows no limit of values: `[[],[],` of
+ * a few MiB becomes a GiB of nodes. Both are checked on the text, before anything is allocated.
+ * Brackets and commas inside strings do not count. A value is counted at the comma before it or the
+ * bracket around it, so an empty array counts as two. */
+static bool limits_ok(struct str text, size_t depth_max, size_t values_max, struct err *err)
 {
-    size_t depth = 0;
+    size_t depth = 0, values = 1;
     bool in_string = false;
     for (size_t i = 0; i < text.len; i++) {
         char c = text.ptr[i];
@@ -20,12 +22,19 @@ static bool depth_ok(struct str text, size_t depth_max)
         } else if (c == '"') {
             in_string = true;
         } else if (c == '[' || c == '{') {
+            values++;
             if (++depth > depth_max) {
-                return false;
+                return err_set(err, ERR_JSON, "JSON is nested more than %zu levels deep",
+                               depth_max);
             }
         } else if ((c == ']' || c == '}') && depth > 0) {
             depth--;
+        } else if (c == ',') {
+            values++;
         }
+    }
+    if (values_max && values > values_max) {
+        return err_set(err, ERR_JSON, "JSON has more than %zu values", values_max);
     }
     return true;
 }
@@ -34,8 +43,7 @@ json_t *json_parse(struct str text, const struct json_limits *limits, struct err
 {
     size_t depth_max = limits && limits->depth_max ? limits->depth_max : 128;
     json_error_t fault;
-    if (!depth_ok(text, depth_max)) {
-        err_set(err, ERR_JSON, "JSON is nested more than %zu levels deep", depth_max);
+    if (!limits_ok(text, depth_max, limits ? limits->values_max : 0, err)) {
         return NULL;
     }
     json_t *value = json_loadb(text.ptr ? text.ptr : "", text.len,

@@ -11,12 +11,14 @@
 #include "base/str.h"
 
 struct json_limits {
-    size_t depth_max; /* nesting of arrays and objects; 0: 128 */
+    size_t depth_max;  /* nesting of arrays and objects; 0: 128 */
+    size_t values_max; /* values of all kinds: bounds memory, ~100 bytes each; 0: unlimited */
 };
 
 /* Parses one JSON text. Refused, with line and column in the message (ERR_JSON): duplicate keys,
  * trailing bytes, a byte order mark, invalid UTF-8, lone surrogates, numbers that do not fit,
- * nesting beyond the limit (checked before parsing, so depth costs no stack). "\u0000" inside a
+ * nesting or more values than the limits (checked before parsing, so they cost neither stack nor
+ * memory). "\u0000" inside a
  * string is allowed and kept. The result is a new reference. */
 json_t *json_parse(struct str text, const struct json_limits *limits, struct err *err);
 

@@ -38,6 +38,19 @@ static void malformed_texts_are_refused(void **state)
     refused(STR("{\"a\":}"), "missing value");
 }
 
+static void values_are_counted_before_parsing(void **state)
+{
+    struct json_limits limits = {.values_max = 4};
+    struct err err = {0};
+    (void)state;
+    json_t *value = json_parse(STR("[1,\",,,[[[\",3]"), &limits, &err);
+    assert_non_null(value);
+    json_decref(value);
+    assert_null(json_parse(STR("[1,2,3,4]"), &limits, &err));
+    assert_int_equal(err.code, ERR_JSON);
+    assert_null(json_parse(STR("{\"a\":[],\"b\":[],\"c\":{}}"), &limits, &err));
+}
+
 static void depth_costs_no_stack(void **state)
 {
     (void)state;
@@ -111,6 +124,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(malformed_texts_are_refused),
         cmocka_unit_test(depth_costs_no_stack),
+        cmocka_unit_test(values_are_counted_before_parsing),
         cmocka_unit_test(values_round_trip),
         cmocka_unit_test(floats_read_back),
         cmocka_unit_test(bad_text_is_replaced_in_strings),
