@@ -5,13 +5,20 @@
 # One program's part of the log:    test:         base/arena
 #                                   result:       exit status 0
 #                                   ... [  PASSED  ] 7 test(s). ... [  FAILED  ] 1 test(s) ...
+#                                   =====================================================
+
+function skip(reason) {
+    skips++
+    if (!((name, reason) in told)) printf "skip  %s: %s\n", name, reason
+    told[name, reason] = 1
+}
 
 function close_part(    i) {
     if (name == "") return
     if (result ~ /exit status 77/) {
-        printf "skip  %s: %s\n", name, lines ? line[lines] : "the program said no reason"
+        if (!skips) skip("the program said no reason")
     } else if (result ~ /exit status 0$/ && !bad) {
-        passed += good ? good : 1
+        passed += good + skips ? good : 1
     } else {
         # A program that died in the middle has fewer totals than cases; it is one failure at least.
         passed += good
@@ -22,16 +29,17 @@ function close_part(    i) {
     name = ""
 }
 
-/^=+ [0-9]+\/[0-9]+ =+$/ { close_part(); good = bad = lines = 0; result = "no result"; next }
-/^test: / && lines == 0 { name = $2; next }
+/^=+ [0-9]+\/[0-9]+ =+$/ { close_part(); good = bad = skips = lines = 0; result = "no result"; next }
+/^=+$/ && length($0) > 70 { close_part(); next }
+/^test: / && lines == 0 { name = $NF; next }
 /^result: / && lines == 0 { sub(/^result: +/, ""); result = $0; next }
 /^(start time|duration|command|-+ std(out|err) -+)/ { next }
+name == "" { next }
 /^\[ +PASSED +\] [0-9]+ test/ { good += $4 }
 /^\[ +FAILED +\] [0-9]+ test\(s\)/ { bad += $4 }
-/^\[ +SKIPPED +\] [^0-9]/ { print "skip  " name ": " $0 }
-/^[Ss]kipped:? / { print "skip  " name ": " $0 }
-name != "" { line[++lines] = $0 }
-/^(Ok|Fail|Timeout|Expected Fail|Skipped):? +[0-9]+/ && name == "" { summary = 1 }
+/^\[ +SKIPPED +\] [^0-9]/ { skip($0) }
+/^[Ss]kipped:? / { skip($0) }
+{ line[++lines] = $0 }
 END {
     close_part()
     if (passed + failed == 0) { print "FAIL  no test ran"; failed = 1 }
