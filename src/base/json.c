@@ -6,8 +6,8 @@
 
 #include "base/utf8.h"
 
-/* jansson's own depth limit is a build constant (2048) and it knows no limit of values: `[[],[],` of
- * a few MiB becomes a GiB of nodes. Both are checked on the text, before anything is allocated.
+/* jansson's own depth limit is a build constant (2048) and it knows no limit of values: `[[],[],`
+ * of a few MiB becomes a GiB of nodes. Both are checked on the text, before anything is allocated.
  * Brackets and commas inside strings do not count. A value is counted at the comma before it or the
  * bracket around it, so an empty array counts as two. */
 static bool limits_ok(struct str text, size_t depth_max, size_t values_max, struct err *err)
