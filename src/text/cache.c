@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "text/strings.h"
+#include "text/table.h"
 
 _Static_assert(sizeof(struct text_cache_entry) == 64, "an entry is one cache line");
 

@@ -15,7 +15,7 @@
 
 #include "base/err.h"
 #include "base/str.h"
-#include "text/strings.h"
+#include "text/table.h"
 
 /* A longer special token is never looked for: bounds the work per byte of text. */
 enum { TEXT_SPECIAL_BYTES_MAX = 512 };

@@ -5,7 +5,7 @@
 
 #include "text/cache.h"
 #include "text/special.h"
-#include "text/strings.h"
+#include "text/table.h"
 #include "text/text.h"
 
 enum { TEXT_COUNT_MAX = 1 << 24 };  /* tokens; the largest vocabularies have 2^18..2^20 */

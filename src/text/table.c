@@ -1,4 +1,4 @@
-#include "text/strings.h"
+#include "text/table.h"
 
 #include "base/mem.h"
 #include "base/os.h"

@@ -1,7 +1,7 @@
 /* Many short strings in one block, and a hash table over them: a vocabulary of 128k tokens costs
  * two allocations and loads in a few milliseconds. Both are immutable once built. */
-#ifndef TEXT_STRINGS_H
-#define TEXT_STRINGS_H
+#ifndef TEXT_TABLE_H
+#define TEXT_TABLE_H
 
 #include <stdbool.h>
 #include <stddef.h>
