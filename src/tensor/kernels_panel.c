@@ -22,7 +22,8 @@ struct walk {
     const struct panel_job *job;
     struct panel_format format;
     panel_tile_fn *const *run; /* by tokens */
-    size_t panels;             /* worked on together */
+    size_t panels;             /* worked on together: streams */
+    size_t stream_panels;      /* panels from one stream to the next */
     size_t unit_cols;          /* columns of a unit of work along the rows */
     size_t unit_bytes;
     size_t units, run_units;
@@ -33,8 +34,11 @@ static void store(const struct walk *w, const float *acc, size_t token, size_t t
 {
     const struct panel_job *job = w->job;
 
-    for (size_t p = 0; p < w->panels && at + p < job->panel_count; p++) {
-        size_t row = (at + p) * TILE_ROWS;
+    for (size_t p = 0; p < w->panels; p++, at += w->stream_panels) {
+        size_t row = at * TILE_ROWS;
+        if (at >= job->panel_count) {
+            break;
+        }
         size_t rows = size_min(job->row_count - row, TILE_ROWS);
         for (size_t t = 0; t < tokens; t++) {
             const float *from = acc + (p * tokens + t) * TILE_ROWS;
@@ -61,7 +65,7 @@ static void run_tile(const struct walk *w, size_t index, size_t panel, size_t un
 
     /* Behind the last panel the last one is computed again, and not stored. */
     for (size_t p = 0; p < w->panels; p++) {
-        size_t i = size_min(panel + p, job->panel_count - 1);
+        size_t i = size_min(panel + p * w->stream_panels, job->panel_count - 1);
         tile.panel[p] = job->panels + i * job->panel_bytes + unit * w->unit_bytes;
     }
     if (w->format.scale == SCALE_NONE) {
@@ -104,20 +108,20 @@ static void run_panels(const struct walk *w, size_t panel)
     }
 }
 
-/* Works on panels [*panel, job->panel_count) as far as whole groups of `panels` go. */
-static void run_groups(struct walk *w, panel_tile_fn *const *run, size_t panels, size_t *panel,
-                       size_t end)
+/* Works on panels [panel, end): (end - panel) / panels in each of `panels` streams that lie behind
+ * one another, so that each stream is read without a gap; that is what prefetching needs. */
+static void run_streams(struct walk *w, panel_tile_fn *const *run, size_t panels, size_t panel,
+                        size_t end)
 {
-    size_t group_bytes = panels * w->unit_bytes;
-
     w->run = run;
     w->panels = panels;
+    w->stream_panels = (end - panel + panels - 1) / panels;
     w->run_units = w->units;
-    if (w->job->tile_count > 1 && w->units > 0) {
-        w->run_units = size_max(1, RUN_BYTES / group_bytes);
+    if (w->job->tile_count > 1) {
+        w->run_units = size_max(1, RUN_BYTES / (panels * w->unit_bytes));
     }
-    for (; *panel < end; *panel += panels) {
-        run_panels(w, *panel);
+    for (size_t i = 0; i < w->stream_panels; i++) {
+        run_panels(w, panel + i);
     }
 }
 
@@ -125,7 +129,7 @@ void kernels_run_panels(const struct kernels *k, const struct panel_job *job)
 {
     const struct panel_kernel *kernel = &k->panel[job->type];
     struct walk w = {.job = job, .format = panel_format(job->type)};
-    size_t panel = 0;
+    size_t done = 0;
 
     assert(kernel->few[1] != NULL);
     w.unit_cols = w.format.scale == SCALE_NONE ? 64 : PANEL_GROUP_COLS;
@@ -137,8 +141,8 @@ void kernels_run_panels(const struct kernels *k, const struct panel_job *job)
     }
     if (tile_count(job->token_count) == 1) {
         size_t panels = kernel->few_panels[job->token_count];
-        size_t whole = job->panel_count - job->panel_count % panels;
-        run_groups(&w, kernel->few, panels, &panel, whole);
+        done = job->panel_count - job->panel_count % panels;
+        run_streams(&w, kernel->few, panels, 0, done);
     }
-    run_groups(&w, kernel->many, kernel->many_panels, &panel, job->panel_count);
+    run_streams(&w, kernel->many, kernel->many_panels, done, job->panel_count);
 }
