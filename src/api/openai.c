@@ -1,0 +1,84 @@
+#include "api/openai.h"
+
+#include <math.h>
+
+#include "base/json.h"
+
+static void add_nullable(struct buf *out, const char *text)
+{
+    if (text && text[0]) {
+        json_write_string(out, str_of(text));
+    } else {
+        buf_add_text(out, "null");
+    }
+}
+
+void api_openai_error(const struct err *failure, struct buf *out)
+{
+    const struct err_info *info = err_info(failure->code);
+    buf_add_text(out, "{\"error\":{\"message\":");
+    json_write_string(out, str_of(failure->text));
+    buf_add_text(out, ",\"type\":");
+    json_write_string(out, str_of(info->type));
+    buf_add_text(out, ",\"param\":");
+    add_nullable(out, failure->param);
+    buf_add_text(out, ",\"code\":");
+    add_nullable(out, info->openai_code);
+    buf_add_text(out, "}}");
+}
+
+void api_openai_head(const struct api_render *render, const char *object, struct buf *out)
+{
+    buf_add_format(out, "{\"id\":\"%s\",\"object\":\"%s\",\"created\":%lld,\"model\":", render->id,
+                   object, (long long)render->created_s);
+    json_write_string(out, render->model);
+    buf_add_format(out, ",\"system_fingerprint\":\"%s\"", render->fingerprint);
+}
+
+void api_openai_usage(const struct api_render *render, struct buf *out)
+{
+    struct api_usage usage = api_render_usage(render);
+    buf_add_format(out,
+                   ",\"usage\":{\"prompt_tokens\":%llu,\"completion_tokens\":%llu,"
+                   "\"total_tokens\":%llu,\"prompt_tokens_details\":{\"cached_tokens\":%llu},"
+                   "\"completion_tokens_details\":{\"reasoning_tokens\":0}}",
+                   (unsigned long long)usage.prompt_tokens,
+                   (unsigned long long)usage.completion_tokens,
+                   (unsigned long long)(usage.prompt_tokens + usage.completion_tokens),
+                   (unsigned long long)usage.cached_tokens);
+}
+
+const char *api_openai_finish(const struct api_choice *choice)
+{
+    if (!choice->is_done) {
+        return "null";
+    }
+    return choice->finish == ENGINE_LENGTH ? "\"length\"" : "\"stop\"";
+}
+
+void api_openai_logprob(float logprob, struct buf *out)
+{
+    char number[32];
+    json_format_float(isinf(logprob) ? -9999.0f : logprob, number);
+    buf_add_text(out, number);
+}
+
+void api_openai_end(struct api_render *render, const char *object, struct buf *out)
+{
+    if (render->request->include_usage) {
+        buf_add_text(out, "data: ");
+        api_openai_head(render, object, out);
+        buf_add_text(out, ",\"choices\":[]");
+        api_openai_usage(render, out);
+        buf_add_text(out, "}\n\n");
+    }
+    buf_add_text(out, "data: [DONE]\n\n");
+}
+
+void api_openai_broken(struct api_render *render, const struct err *failure, struct buf *out)
+{
+    (void)render;
+    buf_add_text(out, "data: ");
+    api_openai_error(failure, out);
+    buf_add_text(out, "\n\n");
+}

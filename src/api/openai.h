@@ -1,0 +1,51 @@
+/* The OpenAI dialect: chat completions, legacy completions, models; and what they share. Shapes
+ * follow the public API reference of OpenAI (platform.openai.com/docs/api-reference). */
+#ifndef API_OPENAI_H
+#define API_OPENAI_H
+
+#include <stdbool.h>
+
+#include "api/fields.h"
+#include "api/render.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "route/registry.h"
+
+extern const struct api_dialect api_openai_chat;
+extern const struct api_dialect api_openai_completions;
+
+/* {"error":{"message":...,"type":...,"param":...,"code":...}} */
+void api_openai_error(const struct err *failure, struct buf *out);
+
+/* GET /v1/models and /v1/models/{id}. The extension object "hearth" of a model holds its state, and
+ * once loaded its context length, parameters and quantisation. */
+void api_openai_models(struct route_registry *registry, struct buf *out);
+bool api_openai_model(struct route_registry *registry, struct str id, struct buf *out,
+                      struct err *err);
+
+/* ---- pieces of chat and completions ---- */
+
+/* The handler of the field "messages": fills request->messages. */
+bool api_openai_messages(struct gen_request *request, const struct api_field *field,
+                         const json_t *value, struct err *err);
+
+/* {"id":...,"object":OBJECT,"created":...,"model":...,"system_fingerprint":...  with neither a
+ * closing brace nor a comma at the end */
+void api_openai_head(const struct api_render *render, const char *object, struct buf *out);
+
+/* ,"usage":{...} */
+void api_openai_usage(const struct api_render *render, struct buf *out);
+
+/* "stop", "length" as JSON; null when the choice goes on. */
+const char *api_openai_finish(const struct api_choice *choice);
+
+/* A number no JSON lacks: -inf becomes -9999.0, as OpenAI writes it; NaN becomes null. */
+void api_openai_logprob(float logprob, struct buf *out);
+
+/* data: [DONE], preceded by the usage chunk of `object` when the client asked for it. */
+void api_openai_end(struct api_render *render, const char *object, struct buf *out);
+
+/* The SSE frame of an error within a stream. */
+void api_openai_broken(struct api_render *render, const struct err *failure, struct buf *out);
+
+#endif

@@ -1,0 +1,265 @@
+/* POST /v1/chat/completions. */
+#include <stdio.h>
+
+#include "api/fields.h"
+#include "api/openai.h"
+#include "base/json.h"
+
+/* ---- other fields ---- */
+
+static bool apply_logprobs(struct gen_request *request, const struct api_field *field,
+                           const json_t *value, struct err *err)
+{
+    if (!json_is_boolean(value)) {
+        return api_type_error(field->name, "a boolean", value, err);
+    }
+    request->wants_logprobs = json_is_true(value);
+    return true;
+}
+
+static bool apply_kwargs(struct gen_request *request, const struct api_field *field,
+                         const json_t *value, struct err *err)
+{
+    if (!json_is_object(value)) {
+        return api_type_error(field->name, "an object", value, err);
+    }
+    request->template_kwargs = value;
+    return true;
+}
+
+static bool apply_response_format(struct gen_request *request, const struct api_field *field,
+                                  const json_t *value, struct err *err)
+{
+    (void)request;
+    if (!json_is_object(value)) {
+        return api_type_error(field->name, "an object", value, err);
+    }
+    struct str type = json_str(json_object_get(value, "type"));
+    if (!str_eq(type, STR("text"))) {
+        char quoted[STR_QUOTE_MAX];
+        return err_set_param(err, ERR_UNSUPPORTED, "response_format",
+                             "'response_format' of type '%s' is not supported, only 'text'",
+                             str_quote(quoted, type));
+    }
+    if (json_object_size(value) != 1) {
+        return err_set_param(err, ERR_UNKNOWN, "response_format",
+                             "'response_format' of type 'text' has no other fields");
+    }
+    return true;
+}
+
+/* Fields whose harmless values mean what happens anyway; any other value is refused by name. */
+static bool apply_neutral(struct gen_request *request, const struct api_field *field,
+                          const json_t *value, struct err *err)
+{
+    static const struct neutral {
+        const char *name, *text;
+    } neutral[] = {
+        {"service_tier", "auto"},
+        {"service_tier", "default"},
+        {"tool_choice", "none"},
+        {"modalities", "text"},
+    };
+    (void)request;
+    const json_t *item = value;
+    if (strcmp(field->name, "modalities") == 0 && json_array_size(value) == 1) {
+        item = json_array_get(value, 0);
+    }
+    for (size_t i = 0; i < sizeof neutral / sizeof *neutral; i++) {
+        if (strcmp(neutral[i].name, field->name) == 0 &&
+            str_eq(json_str(item), str_of(neutral[i].text))) {
+            return true;
+        }
+    }
+    bool is_off = json_is_false(value) && strcmp(field->name, "store") == 0;
+    bool is_none = json_is_array(value) && json_array_size(value) == 0 &&
+                   (strcmp(field->name, "tools") == 0 || strcmp(field->name, "functions") == 0);
+    if (is_off || is_none) {
+        return true;
+    }
+    return err_set_param(err, ERR_UNSUPPORTED, field->name, "'%s' is not supported: %s",
+                         field->name, field->note);
+}
+
+#define SLOT(member) offsetof(struct gen_request, member)
+#define NEUTRAL(field, reason)                                                                     \
+    {                                                                                              \
+        .name = field, .kind = API_CUSTOM, .apply = apply_neutral, .note = reason                  \
+    }
+#define REFUSED(field, reason)                                                                     \
+    {                                                                                              \
+        .name = field, .kind = API_REFUSED, .note = reason                                         \
+    }
+
+static const struct api_field chat_fields[] = {
+    {.name = "messages", .kind = API_CUSTOM, .apply = api_openai_messages, .is_required = true},
+    {.name = "max_completion_tokens", .kind = API_CUSTOM, .apply = api_apply_max_tokens},
+    {.name = "logprobs", .kind = API_CUSTOM, .apply = apply_logprobs},
+    {.name = "top_logprobs", .kind = API_U32, .offset = SLOT(top_logprobs), .max = ENGINE_TOP_MAX},
+    {.name = "chat_template_kwargs", .kind = API_CUSTOM, .apply = apply_kwargs},
+    {.name = "response_format", .kind = API_CUSTOM, .apply = apply_response_format},
+    {.name = "safety_identifier", .kind = API_TEXT, .offset = SLOT(user)},
+    NEUTRAL("service_tier", "there is one tier, 'default'"),
+    NEUTRAL("modalities", "the only modality is 'text'"),
+    NEUTRAL("store", "completions are not stored"),
+    NEUTRAL("tools", "this server does not call tools yet"),
+    NEUTRAL("tool_choice", "this server does not call tools yet"),
+    NEUTRAL("functions", "this server does not call tools yet"),
+    REFUSED("function_call", "this server does not call tools yet"),
+    REFUSED("parallel_tool_calls", "this server does not call tools yet"),
+    REFUSED("audio", "the only modality is 'text'"),
+    REFUSED("metadata", "completions are not stored"),
+    REFUSED("moderation", "there is no moderation"),
+    REFUSED("prediction", "predicted output is not used"),
+    REFUSED("prompt_cache_key", "there is no prompt cache to choose"),
+    REFUSED("prompt_cache_retention", "there is no prompt cache to keep"),
+    REFUSED("reasoning_effort", "models here have no such control; see chat_template_kwargs"),
+    REFUSED("verbosity", "models here have no such control"),
+    REFUSED("web_search_options", "there is no web search"),
+    {0},
+};
+
+static bool parse(struct gen_request *request, struct str body, struct err *err)
+{
+    static const struct api_field *const tables[] = {chat_fields, api_fields_shared, NULL};
+    api_request_init(request, GEN_CHAT);
+    if (!api_request_read(request, body, err) ||
+        !api_fields_apply(request, request->body, tables, err)) {
+        return false;
+    }
+    if (request->top_logprobs > 0 && !request->wants_logprobs) {
+        return err_set_param(err, ERR_INVALID, "top_logprobs",
+                             "'top_logprobs' needs 'logprobs' to be true");
+    }
+    if (request->include_usage && !request->stream) {
+        return err_set_param(err, ERR_INVALID, "stream_options",
+                             "'stream_options' needs 'stream' to be true");
+    }
+    request->prompts = ARENA_NEW(&request->arena, struct gen_prompt);
+    if (!request->prompts) {
+        return err_set_memory(err, sizeof *request->prompts);
+    }
+    request->prompt_count = 1;
+    snprintf(request->prompts[0].path, sizeof request->prompts[0].path, "messages");
+    return true;
+}
+
+/* ---- answers ---- */
+
+/* "token":...,"logprob":...,"bytes":[...] */
+static void add_token(const struct api_render *render, const struct engine_logprob *token,
+                      struct buf *out)
+{
+    struct str piece = text_piece(render->text, token->id, true);
+    buf_add_text(out, "\"token\":");
+    json_write_string(out, piece);
+    buf_add_text(out, ",\"logprob\":");
+    api_openai_logprob(token->logprob, out);
+    buf_add_text(out, ",\"bytes\":[");
+    for (size_t i = 0; i < piece.len; i++) {
+        buf_add_format(out, i ? ",%u" : "%u", (unsigned)(unsigned char)piece.ptr[i]);
+    }
+    buf_add_char(out, ']');
+}
+
+/* ,"logprobs":{"content":[...],"refusal":null} or ,"logprobs":null */
+static void add_logprobs(const struct api_render *render, const struct engine_token *tokens,
+                         size_t count, struct buf *out)
+{
+    if (!render->request->wants_logprobs) {
+        buf_add_text(out, ",\"logprobs\":null");
+        return;
+    }
+    buf_add_text(out, ",\"logprobs\":{\"content\":[");
+    for (size_t i = 0; i < count; i++) {
+        buf_add_text(out, i ? ",{" : "{");
+        add_token(render, &tokens[i].chosen, out);
+        buf_add_text(out, ",\"top_logprobs\":[");
+        for (uint32_t j = 0; j < tokens[i].top_count; j++) {
+            buf_add_text(out, j ? ",{" : "{");
+            add_token(render, &tokens[i].top[j], out);
+            buf_add_char(out, '}');
+        }
+        buf_add_text(out, "]}");
+    }
+    buf_add_text(out, "],\"refusal\":null}");
+}
+
+static const char chunk_object[] = "chat.completion.chunk";
+
+/* One frame up to the delta, which the caller writes. */
+static void frame_begin(const struct api_render *render, size_t choice, struct buf *out)
+{
+    buf_add_text(out, "data: ");
+    api_openai_head(render, chunk_object, out);
+    buf_add_format(out, ",\"choices\":[{\"index\":%zu,\"delta\":", choice);
+}
+
+static void frame_end(const struct api_render *render, const char *finish, struct buf *out)
+{
+    buf_add_format(out, ",\"finish_reason\":%s}]", finish);
+    buf_add_text(out, render->request->include_usage ? ",\"usage\":null}\n\n" : "}\n\n");
+}
+
+static void begin(struct api_render *render, struct buf *out)
+{
+    for (size_t i = 0; i < render->choice_count; i++) {
+        frame_begin(render, i, out);
+        buf_add_text(out, "{\"role\":\"assistant\",\"content\":\"\",\"refusal\":null}"
+                          ",\"logprobs\":null");
+        frame_end(render, "null", out);
+    }
+}
+
+static void event(struct api_render *render, size_t choice, const struct engine_event *event,
+                  struct buf *out)
+{
+    bool has_tokens = event->tokens && event->token_count > 0;
+    if (event->text.len > 0 || has_tokens) {
+        frame_begin(render, choice, out);
+        buf_add_text(out, "{\"content\":");
+        json_write_string(out, buf_view(&event->text));
+        buf_add_char(out, '}');
+        add_logprobs(render, event->tokens, has_tokens ? event->token_count : 0, out);
+        frame_end(render, "null", out);
+    }
+    if (event->kind == ENGINE_EVENT_DONE) {
+        frame_begin(render, choice, out);
+        buf_add_text(out, "{},\"logprobs\":null");
+        frame_end(render, api_openai_finish(&render->choices[choice]), out);
+    }
+}
+
+static void end(struct api_render *render, struct buf *out)
+{
+    api_openai_end(render, chunk_object, out);
+}
+
+static void whole(struct api_render *render, struct buf *out)
+{
+    api_openai_head(render, "chat.completion", out);
+    buf_add_text(out, ",\"choices\":[");
+    for (size_t i = 0; i < render->choice_count; i++) {
+        const struct api_choice *choice = &render->choices[i];
+        buf_add_format(out, "%s{\"index\":%zu,\"message\":{\"role\":\"assistant\",\"content\":",
+                       i ? "," : "", i);
+        json_write_string(out, buf_view(&choice->text));
+        buf_add_text(out, ",\"refusal\":null}");
+        add_logprobs(render, choice->tokens, choice->token_count, out);
+        buf_add_format(out, ",\"finish_reason\":%s}", api_openai_finish(choice));
+    }
+    buf_add_char(out, ']');
+    api_openai_usage(render, out);
+    buf_add_text(out, ",\"service_tier\":\"default\"}");
+}
+
+const struct api_dialect api_openai_chat = {
+    .id_prefix = "chatcmpl-",
+    .parse = parse,
+    .begin = begin,
+    .event = event,
+    .end = end,
+    .broken = api_openai_broken,
+    .whole = whole,
+    .error = api_openai_error,
+};

@@ -1,0 +1,273 @@
+/* POST /v1/completions, the legacy endpoint: continues texts or token lists. */
+#include <math.h>
+#include <stdio.h>
+
+#include "api/fields.h"
+#include "api/openai.h"
+#include "base/json.h"
+#include "base/utf8.h"
+
+enum { TOKENS_DEFAULT = 16, LOGPROBS_MAX = 5 }; /* OpenAI's */
+
+/* ---- prompts: "text" | ["text", ...] | [1, 2, ...] | [[1, 2], ...] ---- */
+
+static bool read_ids(struct gen_prompt *prompt, const json_t *list, struct err *err)
+{
+    prompt->is_ids = true;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *item = json_array_get(list, i);
+        if (!json_is_integer(item)) {
+            api_type_error("", "a token id", item, err);
+            return err_wrap_param(err, "%s[%zu]", prompt->path, i);
+        }
+        json_int_t id = json_integer_value(item);
+        if (id < 0 || id > INT32_MAX) {
+            err_set_param(err, ERR_INVALID, "", "token id %lld is outside the vocabulary",
+                          (long long)id);
+            return err_wrap_param(err, "%s[%zu]", prompt->path, i);
+        }
+        if (!text_ids_add(&prompt->ids, (text_id)id)) {
+            return err_set_memory(err, json_array_size(list) * sizeof(text_id));
+        }
+    }
+    return true;
+}
+
+static bool apply_prompt(struct gen_request *request, const struct api_field *field,
+                         const json_t *value, struct err *err)
+{
+    const json_t *first = json_array_get(value, 0);
+    bool is_many = json_is_string(first) || json_is_array(first);
+    size_t count = is_many ? json_array_size(value) : 1;
+    if (!json_is_string(value) && !json_is_array(value)) {
+        return api_type_error(field->name, "a string or an array", value, err);
+    }
+    if (json_is_array(value) && !first) {
+        return err_set_param(err, ERR_INVALID, field->name, "'prompt' must not be empty");
+    }
+    if (count > API_CHOICES_MAX) {
+        return err_set_param(err, ERR_INVALID, field->name, "%zu prompts, at most %d are allowed",
+                             count, API_CHOICES_MAX);
+    }
+    request->prompts = ARENA_ARRAY(&request->arena, struct gen_prompt, count);
+    if (!request->prompts) {
+        return err_set_memory(err, count * sizeof *request->prompts);
+    }
+    request->prompt_count = count;
+    for (size_t i = 0; i < count; i++) {
+        struct gen_prompt *prompt = &request->prompts[i];
+        const json_t *item = is_many ? json_array_get(value, i) : value;
+        snprintf(prompt->path, sizeof prompt->path, is_many ? "prompt[%zu]" : "prompt", i);
+        if (is_many && json_typeof(item) != json_typeof(first)) {
+            return api_type_error(prompt->path, api_kind_of(first), item, err);
+        }
+        prompt->text = json_str(item);
+        if (json_is_array(item) && !read_ids(prompt, item, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- other fields ---- */
+
+static bool apply_logprobs(struct gen_request *request, const struct api_field *field,
+                           const json_t *value, struct err *err)
+{
+    if (!json_is_integer(value)) {
+        return api_type_error(field->name, "an integer", value, err);
+    }
+    json_int_t top = json_integer_value(value);
+    if (top < 0 || top > LOGPROBS_MAX) {
+        return err_set_param(err, ERR_INVALID, field->name,
+                             "invalid value for 'logprobs': must be between 0 and %d",
+                             LOGPROBS_MAX);
+    }
+    request->wants_logprobs = true;
+    request->top_logprobs = (uint32_t)top;
+    return true;
+}
+
+/* Checked against n in parse(), because the order of keys is the client's. */
+static bool apply_best_of(struct gen_request *request, const struct api_field *field,
+                          const json_t *value, struct err *err)
+{
+    (void)request;
+    return json_is_integer(value) || api_type_error(field->name, "an integer", value, err);
+}
+
+static const struct api_field completion_fields[] = {
+    {.name = "prompt", .kind = API_CUSTOM, .apply = apply_prompt, .is_required = true},
+    {.name = "echo", .kind = API_BOOL, .offset = offsetof(struct gen_request, echo)},
+    {.name = "logprobs", .kind = API_CUSTOM, .apply = apply_logprobs},
+    {.name = "best_of", .kind = API_CUSTOM, .apply = apply_best_of},
+    {.name = "suffix", .kind = API_REFUSED, .note = "text cannot be filled in yet"},
+    {0},
+};
+
+static bool parse(struct gen_request *request, struct str body, struct err *err)
+{
+    static const struct api_field *const tables[] = {completion_fields, api_fields_shared, NULL};
+    api_request_init(request, GEN_TEXT);
+    if (!api_request_read(request, body, err) ||
+        !api_fields_apply(request, request->body, tables, err)) {
+        return false;
+    }
+    const json_t *best_of = json_object_get(request->body, "best_of");
+    if (json_is_integer(best_of) && json_integer_value(best_of) != request->n) {
+        return err_set_param(err, ERR_UNSUPPORTED, "best_of",
+                             "'best_of' is supported only where it equals 'n'");
+    }
+    if (request->include_usage && !request->stream) {
+        return err_set_param(err, ERR_INVALID, "stream_options",
+                             "'stream_options' needs 'stream' to be true");
+    }
+    if (api_request_choices(request) > API_CHOICES_MAX) {
+        return err_set_param(err, ERR_INVALID, "n",
+                             "%zu answers were asked for, at most %d are "
+                             "allowed",
+                             api_request_choices(request), API_CHOICES_MAX);
+    }
+    if (!request->has_max_tokens) {
+        request->has_max_tokens = true;
+        request->max_tokens = TOKENS_DEFAULT;
+    }
+    return true;
+}
+
+/* ---- answers ---- */
+
+static const char object[] = "text_completion";
+
+static void add_echo(const struct api_render *render, size_t choice, struct buf *out)
+{
+    const struct gen_prompt *prompt = &render->request->prompts[choice / render->request->n];
+    if (prompt->is_ids) {
+        text_decode(render->text, prompt->ids.ids, prompt->ids.count, true, true, out);
+    } else {
+        buf_add(out, prompt->text);
+    }
+}
+
+static struct str piece_of(const struct api_render *render, text_id id)
+{
+    return text_piece(render->text, id, true);
+}
+
+/* ,"logprobs":{"tokens":[],"token_logprobs":[],"top_logprobs":[],"text_offset":[]} or null. The
+ * offsets count characters of the answer, which with echo begins with the prompt. */
+static void add_logprobs(const struct api_render *render, struct api_choice *choice,
+                         const struct engine_token *tokens, size_t count, struct buf *out)
+{
+    if (!render->request->wants_logprobs) {
+        buf_add_text(out, ",\"logprobs\":null");
+        return;
+    }
+    buf_add_text(out, ",\"logprobs\":{\"tokens\":[");
+    for (size_t i = 0; i < count; i++) {
+        buf_add_text(out, i ? "," : "");
+        json_write_string(out, piece_of(render, tokens[i].chosen.id));
+    }
+    buf_add_text(out, "],\"token_logprobs\":[");
+    for (size_t i = 0; i < count; i++) {
+        buf_add_text(out, i ? "," : "");
+        api_openai_logprob(tokens[i].chosen.logprob, out);
+    }
+    buf_add_text(out, "],\"top_logprobs\":");
+    buf_add_text(out, render->request->top_logprobs ? "[" : "null");
+    for (size_t i = 0; render->request->top_logprobs && i < count; i++) {
+        bool is_first = isnan(tokens[i].chosen.logprob); /* nothing precedes it */
+        buf_add_text(out, i ? "," : "");
+        buf_add_text(out, is_first ? "null" : "{");
+        for (uint32_t j = 0; !is_first && j < tokens[i].top_count; j++) {
+            buf_add_text(out, j ? "," : "");
+            json_write_string(out, piece_of(render, tokens[i].top[j].id));
+            buf_add_char(out, ':');
+            api_openai_logprob(tokens[i].top[j].logprob, out);
+        }
+        buf_add_text(out, is_first ? "" : "}");
+    }
+    buf_add_text(out, render->request->top_logprobs ? "]" : "");
+    buf_add_text(out, ",\"text_offset\":[");
+    for (size_t i = 0; i < count; i++) {
+        buf_add_format(out, i ? ",%zu" : "%zu", choice->text_offset);
+        choice->text_offset += utf8_count(piece_of(render, tokens[i].chosen.id));
+    }
+    buf_add_text(out, "]}");
+}
+
+static void frame(struct api_render *render, size_t index, struct str text,
+                  const struct engine_token *tokens, size_t count, const char *finish,
+                  struct buf *out)
+{
+    buf_add_text(out, "data: ");
+    api_openai_head(render, object, out);
+    buf_add_format(out, ",\"choices\":[{\"index\":%zu,\"text\":", index);
+    json_write_string(out, text);
+    add_logprobs(render, &render->choices[index], tokens, count, out);
+    buf_add_format(out, ",\"finish_reason\":%s}]", finish);
+    buf_add_text(out, render->request->include_usage ? ",\"usage\":null}\n\n" : "}\n\n");
+}
+
+static void begin(struct api_render *render, struct buf *out)
+{
+    for (size_t i = 0; render->request->echo && i < render->choice_count; i++) {
+        struct buf text = {0};
+        add_echo(render, i, &text);
+        frame(render, i, buf_view(&text), NULL, 0, "null", out);
+        render->failed = render->failed || text.failed;
+        buf_deinit(&text);
+    }
+}
+
+static void event(struct api_render *render, size_t index, const struct engine_event *event,
+                  struct buf *out)
+{
+    size_t count = event->tokens ? event->token_count : 0;
+    struct str text = event->is_prompt ? (struct str){0} : buf_view(&event->text);
+    if (event->kind == ENGINE_EVENT_DONE) {
+        frame(render, index, text, event->tokens, count, api_openai_finish(&render->choices[index]),
+              out);
+    } else if (text.len > 0 || count > 0) {
+        frame(render, index, text, event->tokens, count, "null", out);
+    }
+}
+
+static void end(struct api_render *render, struct buf *out)
+{
+    api_openai_end(render, object, out);
+}
+
+static void whole(struct api_render *render, struct buf *out)
+{
+    api_openai_head(render, object, out);
+    buf_add_text(out, ",\"choices\":[");
+    for (size_t i = 0; i < render->choice_count; i++) {
+        struct api_choice *choice = &render->choices[i];
+        struct buf text = {0};
+        if (render->request->echo) {
+            add_echo(render, i, &text);
+        }
+        buf_add(&text, buf_view(&choice->text));
+        render->failed = render->failed || text.failed;
+        buf_add_format(out, "%s{\"index\":%zu,\"text\":", i ? "," : "", i);
+        json_write_string(out, buf_view(&text));
+        buf_deinit(&text);
+        add_logprobs(render, choice, choice->tokens, choice->token_count, out);
+        buf_add_format(out, ",\"finish_reason\":%s}", api_openai_finish(choice));
+    }
+    buf_add_char(out, ']');
+    api_openai_usage(render, out);
+    buf_add_char(out, '}');
+}
+
+const struct api_dialect api_openai_completions = {
+    .id_prefix = "cmpl-",
+    .parse = parse,
+    .begin = begin,
+    .event = event,
+    .end = end,
+    .broken = api_openai_broken,
+    .whole = whole,
+    .error = api_openai_error,
+};
