@@ -10,7 +10,9 @@ static const struct command {
     int (*run)(int argc, char **argv);
     const char *summary;
 } commands[] = {
+    {"eval", cli_eval, "the logits of token ids, for people who debug models"},
     {"show", cli_show, "what is in a GGUF file: metadata, tensors, types, chat template"},
+    {"tokenize", cli_tokenize, "the token ids of a text on standard input"},
     {NULL, NULL, NULL},
 };
 

@@ -1,0 +1,436 @@
+/* hearth eval MODEL --tokens 1,2,3: the logits of token ids, for people who debug models. The ids
+ * go in as they are and no tokenizer is needed; the numbers come out with the fewest digits that
+ * read back as the same float. The cache is F32 unless asked otherwise, so that nothing is rounded
+ * that the model itself does not round. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/os.h"
+#include "base/size.h"
+#include "cli/cli.h"
+#include "model/model.h"
+
+enum {
+    FLUSH_BYTES = 64 << 10,
+    LIST_BYTES_MAX = 64 << 20,
+    CHUNK_LAST = 512, /* rows in one forward call */
+    CHUNK_ALL = 32,   /* the same when each row has logits: 20 MB of them at 152K entries */
+    TOP_SHOWN = 5,
+};
+
+static const char help[] =
+    "usage: hearth eval MODEL --tokens IDS [OPTIONS]\n\n"
+    "Prints the logits that a model gives for token ids. Ids are taken as they are: nothing is\n"
+    "added, no tokenizer is needed.\n\n"
+    "  --tokens IDS       \"1,2,3\", or @FILE with such a list, or - for standard input\n"
+    "  --positions WHICH  all (default) or last\n"
+    "  --json             {\"positions\":[{\"pos\":0,\"logits\":[...]}]}; without it the best "
+    "five\n"
+    "  --kv TYPE          cache type: f32 (default), f16, bf16\n"
+    "  --ctx N            context in tokens, when it shall differ from the model's own\n"
+    "  --threads N        compute threads (default: the physical cores)\n"
+    "  --cpu-level L      reference, avx2, avx512, neon; lowers the level, never raises it\n"
+    "  --chunk N          rows in one forward call (does not change the result)\n"
+    "  --help             this text\n";
+
+struct options {
+    const char *path, *tokens;
+    bool is_last, is_json;
+    struct model_params params;
+    uint32_t chunk;
+    size_t threads;
+};
+
+struct ids {
+    int32_t *items; /* owned */
+    size_t count;
+};
+
+/* ---- the command line ---- */
+
+static bool parse_count(const char *name, const char *text, uint64_t max, uint64_t *out,
+                        struct err *err)
+{
+    char quoted[STR_QUOTE_MAX];
+    if (!str_to_u64(str_of(text), out) || *out < 1 || *out > max) {
+        return err_set(err, ERR_USAGE, "--%s: \"%s\" is not a number from 1 to %llu", name,
+                       str_quote(quoted, str_of(text)), (unsigned long long)max);
+    }
+    return true;
+}
+
+static bool parse_choice(const char *name, const char *text, const char *const *choices, int *out,
+                         struct err *err)
+{
+    char quoted[STR_QUOTE_MAX];
+    for (int i = 0; choices[i]; i++) {
+        if (str_eq(str_of(text), str_of(choices[i]))) {
+            *out = i;
+            return true;
+        }
+    }
+    return err_set(err, ERR_USAGE, "--%s: unknown choice \"%s\"", name,
+                   str_quote(quoted, str_of(text)));
+}
+
+static bool parse_option(struct options *o, int option, struct err *err)
+{
+    static const char *const kv_types[] = {"f32", "f16", "bf16", NULL};
+    static const char *const positions[] = {"all", "last", NULL};
+    char quoted[STR_QUOTE_MAX];
+    uint64_t count = 0;
+    int choice = 0;
+    bool ok = true;
+    switch (option) {
+    case 't':
+        o->tokens = optarg;
+        break;
+    case 'p':
+        ok = parse_choice("positions", optarg, positions, &choice, err);
+        o->is_last = choice == 1;
+        break;
+    case 'j':
+        o->is_json = true;
+        break;
+    case 'k':
+        ok = parse_choice("kv", optarg, kv_types, &choice, err);
+        o->params.kv_type = (enum kv_type)choice;
+        break;
+    case 'c':
+        ok = parse_count("ctx", optarg, INT32_MAX, &count, err);
+        o->params.ctx_tokens = (uint32_t)count;
+        break;
+    case 'n':
+        ok = parse_count("threads", optarg, 256, &count, err);
+        o->threads = (size_t)count;
+        break;
+    case 'r':
+        ok = parse_count("chunk", optarg, 1 << 16, &count, err);
+        o->chunk = (uint32_t)count;
+        break;
+    case 'l':
+        if (!cpu_level_parse(str_of(optarg), &o->params.cpu_level)) {
+            ok = err_set(err, ERR_USAGE, "--cpu-level: unknown level \"%s\"",
+                         str_quote(quoted, str_of(optarg)));
+        }
+        break;
+    }
+    return ok;
+}
+
+/* Returns false with err->code ERR_NONE after --help. */
+static bool parse_options(struct options *o, int argc, char **argv, struct err *err)
+{
+    static const struct option longs[] = {
+        {"tokens", required_argument, NULL, 't'}, {"positions", required_argument, NULL, 'p'},
+        {"json", no_argument, NULL, 'j'},         {"kv", required_argument, NULL, 'k'},
+        {"ctx", required_argument, NULL, 'c'},    {"threads", required_argument, NULL, 'n'},
+        {"chunk", required_argument, NULL, 'r'},  {"cpu-level", required_argument, NULL, 'l'},
+        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+    };
+    int option;
+    *o = (struct options){
+        .params = {.kv_type = KV_F32, .cpu_level = cpu_level_detect(), .sequences_max = 1},
+        .threads = os_cpu_cores(),
+    };
+    const char *level = getenv("HEARTH_CPU_LEVEL");
+    if (level && *level && !cpu_level_parse(str_of(level), &o->params.cpu_level)) {
+        return err_set(err, ERR_USAGE, "HEARTH_CPU_LEVEL names no known level");
+    }
+    optind = 1;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+        if (option == 'h') {
+            err->code = ERR_NONE;
+            return false;
+        }
+        if (option == '?') {
+            char quoted[STR_QUOTE_MAX];
+            return err_set(err, ERR_USAGE, "wrong option \"%s\"",
+                           str_quote(quoted, str_of(argv[optind - 1])));
+        }
+        if (!parse_option(o, option, err)) {
+            return false;
+        }
+    }
+    if (argc - optind != 1) {
+        return err_set(err, ERR_USAGE,
+                       argc == optind ? "a model is needed" : "one model at a time");
+    }
+    o->path = argv[optind];
+    if (!o->tokens) {
+        return err_set(err, ERR_USAGE, "--tokens is needed");
+    }
+    return true;
+}
+
+/* ---- token ids ---- */
+
+static bool parse_ids(struct str text, struct ids *ids, struct err *err)
+{
+    size_t commas = 0;
+    text = str_trim(text);
+    if (text.len == 0) {
+        return err_set(err, ERR_USAGE, "--tokens is empty: at least one token id is needed");
+    }
+    for (size_t i = 0; i < text.len; i++) {
+        commas += text.ptr[i] == ',';
+    }
+    ids->items = MEM_ARRAY(int32_t, commas + 1);
+    if (!ids->items) {
+        return err_set_memory(err, (commas + 1) * sizeof(int32_t));
+    }
+    for (size_t i = 0; i <= commas; i++) {
+        struct str item = str_trim(str_cut(&text, ','));
+        uint64_t id;
+        if (!str_to_u64(item, &id) || id > INT32_MAX) {
+            char quoted[STR_QUOTE_MAX];
+            return err_set(err, ERR_USAGE, "--tokens: item %zu, \"%s\", is not a token id", i + 1,
+                           str_quote(quoted, item));
+        }
+        ids->items[ids->count++] = (int32_t)id;
+    }
+    return true;
+}
+
+static bool read_ids(const char *from, struct ids *ids, struct err *err)
+{
+    char *text = NULL;
+    size_t len = 0;
+    if (from[0] != '@' && str_of(from).len != 0 && !str_eq(str_of(from), STR("-"))) {
+        return parse_ids(str_of(from), ids, err);
+    }
+    if (from[0] == '@') {
+        text = os_file_slurp(from + 1, LIST_BYTES_MAX, &len, err);
+    } else if (from[0] == '-') {
+        text = cli_read_stdin(LIST_BYTES_MAX, &len, err);
+    } else {
+        return parse_ids((struct str){0}, ids, err);
+    }
+    bool ok = text && parse_ids((struct str){text, len}, ids, err);
+    mem_free(text);
+    return ok;
+}
+
+static bool check_ids(const struct model *model, const struct options *o, const struct ids *ids,
+                      struct err *err)
+{
+    const struct model_info *info = model_info(model);
+    for (size_t i = 0; i < ids->count; i++) {
+        if ((uint32_t)ids->items[i] >= info->vocab_count) {
+            return err_set(err, ERR_INVALID,
+                           "--tokens: item %zu, %d, is outside the vocabulary of %u tokens", i + 1,
+                           ids->items[i], info->vocab_count);
+        }
+    }
+    if (o->params.ctx_tokens == 0 && ids->count > info->ctx_train_tokens) {
+        return err_set(err, ERR_CONTEXT,
+                       "%zu tokens do not fit the model's context of %u tokens (--ctx raises it)",
+                       ids->count, info->ctx_train_tokens);
+    }
+    return true;
+}
+
+/* ---- output ---- */
+
+struct output {
+    struct buf text;
+    bool is_json;
+    size_t positions; /* written */
+};
+
+static bool flush(struct output *out, size_t least, struct err *err)
+{
+    if (out->text.failed) {
+        return err_set_memory(err, FLUSH_BYTES);
+    }
+    if (out->text.len < least) {
+        return true;
+    }
+    bool ok = cli_write(out->text.ptr, out->text.len, err);
+    buf_clear(&out->text);
+    return ok;
+}
+
+static void write_best(struct output *out, size_t pos, const float *logits, size_t count)
+{
+    size_t best[TOP_SHOWN], found = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t at = found;
+        while (at > 0 && logits[i] > logits[best[at - 1]]) {
+            at--;
+        }
+        if (at < TOP_SHOWN) {
+            found += found < TOP_SHOWN;
+            for (size_t j = found - 1; j > at; j--) {
+                best[j] = best[j - 1];
+            }
+            best[at] = i;
+        }
+    }
+    buf_add_format(&out->text, "%zu:", pos);
+    for (size_t i = 0; i < found; i++) {
+        buf_add_format(&out->text, "  %zu %.4f", best[i], (double)logits[best[i]]);
+    }
+    buf_add_char(&out->text, '\n');
+}
+
+static bool write_position(struct output *out, size_t pos, const float *logits, size_t count,
+                           struct err *err)
+{
+    char digits[32];
+    if (!out->is_json) {
+        write_best(out, pos, logits, count);
+        return flush(out, FLUSH_BYTES, err);
+    }
+    buf_add_format(&out->text, "%s{\"pos\":%zu,\"logits\":[", out->positions++ ? "," : "", pos);
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0) {
+            buf_add_char(&out->text, ',');
+        }
+        size_t len = json_format_float(logits[i], digits);
+        buf_add(&out->text, (struct str){digits, len});
+        if (!flush(out, FLUSH_BYTES, err)) {
+            return false;
+        }
+    }
+    buf_add_text(&out->text, "]}");
+    return true;
+}
+
+/* ---- evaluation ---- */
+
+struct eval {
+    struct model *model;
+    const struct options *options;
+    const struct ids *ids;
+    struct output out;
+    struct model_row *rows; /* [chunk] */
+    float *logits;          /* [chunk or 1, vocab_count] */
+    uint32_t *pages;
+};
+
+static bool run_chunks(struct eval *e, struct err *err)
+{
+    const struct ids *ids = e->ids;
+    size_t vocab = model_info(e->model)->vocab_count, chunk = e->options->chunk;
+    size_t page_count = (ids->count + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
+    const struct model_seq seq = {.pages = e->pages, .page_count = page_count};
+    for (size_t i = 0; i < page_count; i++) {
+        e->pages[i] = (uint32_t)i;
+    }
+    for (size_t first = 0; first < ids->count; first += chunk) {
+        size_t count = size_min(chunk, ids->count - first), wanted = 0;
+        for (size_t i = 0; i < count; i++) {
+            bool wants = !e->options->is_last || first + i + 1 == ids->count;
+            e->rows[i] = (struct model_row){.token = ids->items[first + i],
+                                            .pos = (uint32_t)(first + i),
+                                            .wants_logits = wants};
+        }
+        const struct model_batch batch = {
+            .rows = e->rows, .row_count = count, .seqs = &seq, .seq_count = 1};
+        model_forward(e->model, &batch, e->logits);
+        for (size_t i = 0; i < count; i++) {
+            if (e->rows[i].wants_logits &&
+                !write_position(&e->out, first + i, e->logits + vocab * wanted++, vocab, err)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static bool run_eval(struct eval *e, struct err *err)
+{
+    size_t chunk = e->options->chunk, vocab = model_info(e->model)->vocab_count;
+    size_t logits_rows = e->options->is_last ? 1 : chunk;
+    e->rows = MEM_ARRAY(struct model_row, chunk);
+    e->pages = MEM_ARRAY(uint32_t, e->ids->count / KV_PAGE_TOKENS + 1);
+    e->logits = MEM_ARRAY(float, logits_rows *vocab);
+    bool ok = e->rows && e->pages && e->logits;
+    if (!ok) {
+        err_set_memory(err, logits_rows * vocab * sizeof(float));
+    }
+    if (ok && e->out.is_json) {
+        buf_add_text(&e->out.text, "{\"positions\":[");
+    }
+    ok = ok && run_chunks(e, err);
+    if (ok && e->out.is_json) {
+        buf_add_text(&e->out.text, "]}\n");
+    }
+    ok = ok && flush(&e->out, 1, err);
+    buf_deinit(&e->out.text);
+    mem_free(e->rows);
+    mem_free(e->pages);
+    mem_free(e->logits);
+    return ok;
+}
+
+static void show_progress(void *arg, uint64_t done, uint64_t all)
+{
+    struct cli_progress *progress = arg;
+    progress->total = all;
+    cli_progress_update(progress, done);
+}
+
+static bool load_and_run(struct options *o, const struct ids *ids, struct err *err)
+{
+    struct cli_progress progress;
+    struct model_params params = o->params;
+    bool ok = false;
+    if (!o->chunk) {
+        o->chunk = o->is_last ? CHUNK_LAST : CHUNK_ALL;
+    }
+    o->chunk = (uint32_t)size_min(o->chunk, ids->count);
+    if (params.ctx_tokens && ids->count > params.ctx_tokens) {
+        return err_set(err, ERR_CONTEXT, "%zu tokens do not fit the context of %u tokens (--ctx)",
+                       ids->count, params.ctx_tokens);
+    }
+    if (ids->count > INT32_MAX) {
+        return err_set(err, ERR_CONTEXT, "%zu tokens are too many", ids->count);
+    }
+    params.ctx_tokens = params.kv_tokens = (uint32_t)ids->count;
+    params.batch_rows_max = o->chunk;
+    params.logits_rows_max = o->is_last ? 1 : o->chunk;
+
+    struct gguf *gguf = gguf_open(o->path, err);
+    struct pool *pool = gguf ? pool_create(o->threads, err) : NULL;
+    struct model *model = NULL;
+    if (pool) {
+        cli_progress_start(&progress, "loading", 0);
+        model = model_load(gguf, &params, pool, show_progress, &progress, err);
+        cli_progress_end(&progress);
+    }
+    gguf_close(gguf);
+    if (model && check_ids(model, o, ids, err)) {
+        struct eval eval = {
+            .model = model, .options = o, .ids = ids, .out = {.is_json = o->is_json}};
+        ok = run_eval(&eval, err);
+    }
+    model_destroy(model);
+    pool_destroy(pool);
+    return ok;
+}
+
+int cli_eval(int argc, char **argv)
+{
+    struct options options;
+    struct ids ids = {0};
+    struct err err = {0};
+    if (!parse_options(&options, argc, argv, &err)) {
+        if (err.code != ERR_NONE) {
+            return cli_usage_error("eval", "%s", err.text);
+        }
+        return cli_write(help, sizeof help - 1, &err) ? 0 : cli_fail(&err);
+    }
+    bool ok = read_ids(options.tokens, &ids, &err) && load_and_run(&options, &ids, &err);
+    mem_free(ids.items);
+    if (!ok && err.code == ERR_USAGE) {
+        return cli_usage_error("eval", "%s", err.text);
+    }
+    return ok ? 0 : cli_fail(&err);
+}

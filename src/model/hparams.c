@@ -1,0 +1,349 @@
+#include "model/hparams.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/size.h"
+
+/* Reads keys "ARCH.name". The first failure sticks in `err`; later reads do nothing. */
+struct reader {
+    const struct gguf *gguf;
+    struct err *err;
+    bool failed;
+    char key[160];
+};
+
+static struct str key_of(struct reader *r, const struct hparams *h, const char *name)
+{
+    snprintf(r->key, sizeof r->key, "%s.%s", h->traits->architecture, name);
+    return str_of(r->key);
+}
+
+static bool fail_value(struct reader *r, uint64_t value, const char *why)
+{
+    r->failed = true;
+    return err_set(r->err, ERR_FORMAT, "key %s is %" PRIu64 ": %s", r->key, value, why);
+}
+
+static bool read_u32(struct reader *r, const struct hparams *h, const char *name, uint32_t *out,
+                     uint32_t min, uint32_t max)
+{
+    bool found = false;
+    struct str key = key_of(r, h, name);
+    if (r->failed) {
+        return false;
+    }
+    if (!gguf_get_u32(r->gguf, key, out, &found, r->err)) {
+        r->failed = true;
+        return false;
+    }
+    if (found && (*out < min || *out > max)) {
+        char why[64];
+        snprintf(why, sizeof why, "must be %u to %u", min, max);
+        return fail_value(r, *out, why);
+    }
+    return found;
+}
+
+static void need_u32(struct reader *r, const struct hparams *h, const char *name, uint32_t *out,
+                     uint32_t min, uint32_t max)
+{
+    if (!read_u32(r, h, name, out, min, max) && !r->failed) {
+        r->failed = true;
+        err_set(r->err, ERR_FORMAT, "key %s is missing", r->key);
+    }
+}
+
+/* Finite (gguf_get_f32 sees to it) and in [min, max]. */
+static bool read_real(struct reader *r, const struct hparams *h, const char *name, double *out,
+                      double min, double max)
+{
+    bool found = false;
+    float value = 0;
+    struct str key = key_of(r, h, name);
+    if (r->failed) {
+        return false;
+    }
+    if (!gguf_get_f32(r->gguf, key, &value, &found, r->err)) {
+        r->failed = true;
+        return false;
+    }
+    if (found && (value < min || value > max)) {
+        r->failed = true;
+        return err_set(r->err, ERR_FORMAT, "key %s is %g: must be %g to %g", r->key, (double)value,
+                       min, max);
+    }
+    *out = found ? (double)value : *out;
+    return found;
+}
+
+/* A number for all layers or an array with one for each. Returns false if the key is absent (or on
+ * failure). `field` is the offset of the uint32_t in struct layer_shape. */
+static bool read_layers(struct reader *r, struct hparams *h, const char *name, size_t field,
+                        uint32_t max)
+{
+    if (r->failed) {
+        return false;
+    }
+    const struct gguf_entry *entry = gguf_find(r->gguf, key_of(r, h, name));
+    if (!entry) {
+        return false;
+    }
+    const struct gguf_value *value = &entry->value;
+    uint32_t all = 0;
+    if (value->kind != GGUF_ARRAY) {
+        if (!read_u32(r, h, name, &all, 1, max)) {
+            return false;
+        }
+    } else if (value->item_kind == GGUF_STRING || value->item_kind == GGUF_F32 ||
+               value->item_kind == GGUF_F64 || value->item_kind == GGUF_BOOL) {
+        r->failed = true;
+        return err_set(r->err, ERR_FORMAT, "key %s: an array of integers is needed", r->key);
+    } else if (value->count < h->layer_count) {
+        return fail_value(r, value->count, "an array with one item for each layer is needed");
+    }
+    for (uint32_t i = 0; i < h->layer_count; i++) {
+        int64_t item = value->kind == GGUF_ARRAY ? gguf_item_i64(value, i) : all;
+        if (item < 1 || item > (int64_t)max) {
+            r->failed = true;
+            return err_set(r->err, ERR_FORMAT, "key %s: item %u is %" PRId64 ": must be 1 to %u",
+                           r->key, i, item, max);
+        }
+        uint32_t number = (uint32_t)item;
+        memcpy((char *)&h->layers[i] + field, &number, sizeof number);
+    }
+    return true;
+}
+
+static void need_layers(struct reader *r, struct hparams *h, const char *name, size_t field,
+                        uint32_t max)
+{
+    if (!read_layers(r, h, name, field, max) && !r->failed) {
+        r->failed = true;
+        err_set(r->err, ERR_FORMAT, "key %s is missing", r->key);
+    }
+}
+
+static bool read_heads(struct reader *r, struct hparams *h)
+{
+    need_layers(r, h, "attention.head_count", offsetof(struct layer_shape, head_count),
+                MODEL_HEADS_MAX);
+    if (!read_layers(r, h, "attention.head_count_kv", offsetof(struct layer_shape, kv_head_count),
+                     MODEL_HEADS_MAX)) {
+        for (uint32_t i = 0; i < h->layer_count; i++) {
+            h->layers[i].kv_head_count = h->layers[i].head_count;
+        }
+    }
+    need_layers(r, h, "feed_forward_length", offsetof(struct layer_shape, ffn_dim),
+                MODEL_WIDTH_MAX);
+    for (uint32_t i = 0; i < h->layer_count && !r->failed; i++) {
+        const struct layer_shape *layer = &h->layers[i];
+        if (layer->head_count % layer->kv_head_count != 0) {
+            key_of(r, h, "attention.head_count_kv");
+            r->failed = true;
+            return err_set(r->err, ERR_FORMAT,
+                           "key %s is %u in layer %u: does not divide the head count %u", r->key,
+                           layer->kv_head_count, i, layer->head_count);
+        }
+        h->max.head_count =
+            layer->head_count > h->max.head_count ? layer->head_count : h->max.head_count;
+        h->max.kv_head_count = layer->kv_head_count > h->max.kv_head_count ? layer->kv_head_count
+                                                                           : h->max.kv_head_count;
+        h->max.ffn_dim = layer->ffn_dim > h->max.ffn_dim ? layer->ffn_dim : h->max.ffn_dim;
+    }
+    return !r->failed;
+}
+
+/* Without key_length a head has embedding_length / head_count dimensions. */
+static bool read_head_dim(struct reader *r, struct hparams *h, const char *name, uint32_t *out)
+{
+    uint32_t heads = h->layers[0].head_count;
+    if (read_u32(r, h, name, out, 1, MODEL_HEAD_DIM_MAX) || r->failed) {
+        return !r->failed;
+    }
+    if (h->embed_dim % heads != 0) {
+        key_of(r, h, "embedding_length");
+        r->failed = true;
+        return err_set(r->err, ERR_FORMAT,
+                       "key %s is %u: not a multiple of the head count %u, and there is no key "
+                       "%s.%s",
+                       r->key, h->embed_dim, heads, h->traits->architecture, name);
+    }
+    *out = h->embed_dim / heads;
+    if (*out > MODEL_HEAD_DIM_MAX) {
+        key_of(r, h, "embedding_length");
+        return fail_value(r, h->embed_dim, "the heads are too large");
+    }
+    return true;
+}
+
+static bool read_rope_scaling(struct reader *r, struct hparams *h)
+{
+    struct rope_params *rope = &h->rope;
+    struct str type = STR("linear");
+    struct str key = key_of(r, h, "rope.scaling.type");
+    if (r->failed || !gguf_get_str(r->gguf, key, &type, NULL, r->err)) {
+        r->failed = true;
+        return false;
+    }
+    if (str_eq(type, STR("yarn"))) {
+        rope->scaling = ROPE_SCALING_YARN;
+    } else if (str_eq(type, STR("linear"))) {
+        rope->scaling = ROPE_SCALING_LINEAR;
+    } else if (!str_eq(type, STR("none"))) {
+        char quoted[STR_QUOTE_MAX];
+        r->failed = true;
+        return err_set(r->err, ERR_ARCH,
+                       "key %s is \"%s\": only none, linear and yarn are supported", r->key,
+                       str_quote(quoted, type));
+    }
+    if (!read_real(r, h, "rope.scaling.factor", &rope->factor, 0, 1e9)) {
+        read_real(r, h, "rope.scale_linear", &rope->factor, 0, 1e9); /* its name before 2024 */
+    }
+    if (rope->factor == 0 || rope->scaling == ROPE_SCALING_NONE) {
+        rope->factor = 1;
+    }
+    read_real(r, h, "rope.scaling.attn_factor", &rope->attn_factor, -1e9, 1e9);
+    read_real(r, h, "rope.scaling.yarn_ext_factor", &rope->ext_factor, -1e9, 1e9);
+    read_real(r, h, "rope.scaling.yarn_beta_fast", &rope->beta_fast, 1e-9, 1e9);
+    read_real(r, h, "rope.scaling.yarn_beta_slow", &rope->beta_slow, 1e-9, 1e9);
+    read_real(r, h, "rope.scaling.yarn_log_multiplier", &rope->log_mul, -1e9, 1e9);
+    rope->ctx_original = h->ctx_train_tokens;
+    read_u32(r, h, "rope.scaling.original_context_length", &rope->ctx_original, 0, MODEL_CTX_MAX);
+    if (rope->ctx_original == 0) {
+        rope->ctx_original = h->ctx_train_tokens;
+    }
+    return !r->failed;
+}
+
+static bool read_rope(struct reader *r, struct hparams *h)
+{
+    struct rope_params *rope = &h->rope;
+    *rope = (struct rope_params){.base = 10000,
+                                 .factor = 1,
+                                 .attn_factor = 1,
+                                 .ext_factor = 1,
+                                 .beta_fast = 32,
+                                 .beta_slow = 1};
+    rope->dim = h->key_dim;
+    read_u32(r, h, "rope.dimension_count", &rope->dim, 2, MODEL_HEAD_DIM_MAX);
+    if (!r->failed && (rope->dim % 2 != 0 || rope->dim > h->key_dim)) {
+        r->failed = true;
+        return err_set(r->err, ERR_FORMAT,
+                       "key %s is %u: must be even and at most the head's %u dimensions", r->key,
+                       rope->dim, h->key_dim);
+    }
+    read_real(r, h, "rope.freq_base", &rope->base, 1e-9, 1e30);
+    return read_rope_scaling(r, h);
+}
+
+/* What hearth does not compute must not be computed without it. */
+static bool refuse_unknown(struct reader *r, const struct hparams *h)
+{
+    static const char *const keys[] = {"expert_count", "attention.max_alibi_bias",
+                                       "attention.clamp_kqv", "final_logit_softcapping",
+                                       "attn_logit_softcapping"};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0] && !r->failed; i++) {
+        double value = 0;
+        const struct gguf_entry *entry = gguf_find(r->gguf, key_of(r, h, keys[i]));
+        if (!entry) {
+            continue;
+        }
+        if (entry->value.kind == GGUF_F32 || entry->value.kind == GGUF_F64) {
+            read_real(r, h, keys[i], &value, -INFINITY, INFINITY);
+        } else {
+            uint32_t count = 0;
+            read_u32(r, h, keys[i], &count, 0, UINT32_MAX);
+            value = count;
+        }
+        if (!r->failed && value != 0) {
+            r->failed = true;
+            return err_set(r->err, ERR_ARCH, "key %s is %g: not supported for architecture %s",
+                           r->key, value, h->traits->architecture);
+        }
+    }
+    return !r->failed;
+}
+
+static bool find_traits(struct hparams *h, const struct gguf *gguf, struct err *err)
+{
+    struct str architecture = {0};
+    bool found = false;
+    if (!gguf_get_str(gguf, STR("general.architecture"), &architecture, &found, err)) {
+        return false;
+    }
+    if (!found) {
+        return err_set(err, ERR_FORMAT, "key general.architecture is missing");
+    }
+    h->traits = model_traits_find(architecture);
+    if (!h->traits) {
+        struct buf list = {0};
+        char quoted[STR_QUOTE_MAX];
+        model_traits_list(&list);
+        err_set(err, ERR_ARCH, "architecture \"%s\" is not supported (supported: %s)",
+                str_quote(quoted, architecture), list.failed ? "?" : list.ptr);
+        buf_deinit(&list);
+        return false;
+    }
+    return true;
+}
+
+/* The tokens of the tokenizer, else the key vocab_size, else unknown (0). */
+static void read_vocab_count(struct reader *r, struct hparams *h)
+{
+    const struct gguf_entry *tokens = gguf_find(r->gguf, STR("tokenizer.ggml.tokens"));
+    if (tokens && tokens->value.kind == GGUF_ARRAY && tokens->value.count > 0) {
+        snprintf(r->key, sizeof r->key, "tokenizer.ggml.tokens");
+        if (tokens->value.count > MODEL_WIDTH_MAX) {
+            fail_value(r, tokens->value.count, "too many tokens");
+        }
+        h->vocab_count = (uint32_t)tokens->value.count;
+        return;
+    }
+    read_u32(r, h, "vocab_size", &h->vocab_count, 1, MODEL_WIDTH_MAX);
+}
+
+bool model_hparams_read(struct hparams *h, const struct gguf *gguf, struct err *err)
+{
+    *h = (struct hparams){.embed_scale = 1, .residual_scale = 1, .logit_scale = 1};
+    struct reader r = {.gguf = gguf, .err = err};
+    if (!find_traits(h, gguf, err)) {
+        return false;
+    }
+    need_u32(&r, h, "block_count", &h->layer_count, 1, MODEL_LAYERS_MAX);
+    need_u32(&r, h, "embedding_length", &h->embed_dim, 1, MODEL_WIDTH_MAX);
+    need_u32(&r, h, "context_length", &h->ctx_train_tokens, 1, MODEL_CTX_MAX);
+    double eps = 0;
+    if (!read_real(&r, h, "attention.layer_norm_rms_epsilon", &eps, 0, 1) && !r.failed) {
+        return err_set(err, ERR_FORMAT, "key %s is missing", r.key);
+    }
+    h->norm_eps = (float)eps;
+    if (r.failed || !read_heads(&r, h) ||
+        !read_head_dim(&r, h, "attention.key_length", &h->key_dim) ||
+        !read_head_dim(&r, h, "attention.value_length", &h->value_dim) || !read_rope(&r, h) ||
+        !refuse_unknown(&r, h)) {
+        return false;
+    }
+    uint64_t width =
+        (uint64_t)h->max.head_count * (h->key_dim > h->value_dim ? h->key_dim : h->value_dim);
+    if (width > MODEL_WIDTH_MAX) {
+        key_of(&r, h, "attention.head_count");
+        return fail_value(&r, h->max.head_count, "the heads are too many for their size");
+    }
+    read_vocab_count(&r, h);
+    h->attn_scale = 1 / sqrt((double)h->key_dim);
+    if (h->traits->has_scales) {
+        double scale = 0;
+        read_real(&r, h, "attention.scale", &scale, -1e9, 1e9);
+        h->attn_scale = scale != 0 ? scale : h->attn_scale;
+        read_real(&r, h, "embedding_scale", &h->embed_scale, -1e9, 1e9);
+        read_real(&r, h, "residual_scale", &h->residual_scale, -1e9, 1e9);
+        read_real(&r, h, "logit_scale", &h->logit_scale, -1e9, 1e9);
+    }
+    if (h->traits->has_temperature) {
+        read_real(&r, h, "attention.temperature_scale", &h->temperature_scale, -1e9, 1e9);
+    }
+    return !r.failed;
+}

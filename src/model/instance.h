@@ -1,0 +1,24 @@
+/* The loaded model: what model.h keeps opaque. Constant after load except pages and scratch, which
+ * belong to the caller of model_forward. */
+#ifndef MODEL_INSTANCE_H
+#define MODEL_INSTANCE_H
+
+#include "model/layout.h"
+
+struct model {
+    struct hparams h;
+    struct layout layout; /* items are freed after load */
+    struct model_info info;
+    struct model_plan plan;
+    struct model_params params;
+    const struct kernels *kernels;
+    struct pool *pool; /* not owned */
+    struct scratch scratch;
+    double *rope_freq; /* [rope.dim / 2] */
+    double rope_magnitude;
+    /* Regions of os_pages_alloc, owned. */
+    uint8_t *weights, *pages, *work;
+    size_t weights_bytes, pages_bytes, work_bytes;
+};
+
+#endif

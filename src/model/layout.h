@@ -1,0 +1,92 @@
+/* Where everything of a model stands in memory. One walk over the tensors decides it; the plan is
+ * its sums, loading its execution, so that the plan is exact.
+ *
+ *     weights   one region: packed matrices, norms and biases as float, an untied token embedding
+ *               in the file's own format (its rows are decoded one at a time)
+ *     pages     one region of page_count pages. A page holds 64 positions of every layer:
+ *               layer 0 [ K: kv_head x key_dim x 64 | V: kv_head x 64 x value_dim ], layer 1 ...
+ *     scratch   the activations of one forward call
+ *     tables    rope frequencies */
+#ifndef MODEL_LAYOUT_H
+#define MODEL_LAYOUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "gguf/gguf.h"
+#include "model/hparams.h"
+#include "model/model.h"
+#include "tensor/matrix.h"
+
+struct layer {
+    struct matrix q, k, v, out, gate, up, down;
+    const float *attn_norm, *ffn_norm; /* [embed_dim] */
+    const float *q_norm, *k_norm;      /* [key_dim] or NULL */
+    const float *q_bias, *k_bias, *v_bias, *out_bias, *gate_bias, *up_bias,
+        *down_bias;   /* or NULL */
+    size_t kv_offset; /* bytes into a page */
+};
+
+struct weights {
+    struct layer *layers; /* owned */
+    const float *output_norm, *output_bias;
+    const float *rope_factors; /* [rope.dim / 2] or NULL */
+    struct matrix output;      /* also the embedding when embed_rows is NULL */
+    const uint8_t *embed_rows;
+    size_t embed_row_bytes;
+    enum dtype embed_type;
+};
+
+enum weight_kind { WEIGHT_MATRIX, WEIGHT_VECTOR, WEIGHT_ROWS };
+
+/* One tensor and its place. */
+struct weight_item {
+    enum weight_kind kind;
+    const struct gguf_tensor *tensor;
+    void *slot;       /* struct matrix *, const float ** or const uint8_t ** */
+    size_t at, bytes; /* in the weights region */
+};
+
+/* Activations of one call, all [row][...]. Buffers are shared where their lives do not meet. */
+struct scratch {
+    float *x;         /* [embed_dim] the residual stream */
+    float *norm;      /* [embed_dim] normed input of a block; then the block's output */
+    float *q, *k, *v; /* [heads * head_dim] */
+    float *attn;      /* [heads * value_dim] */
+    float *part;      /* partial results of attention, attention.h */
+    float *gate, *up; /* [ffn_dim] */
+    float *cos, *sin; /* [rope.dim / 2] */
+    uint8_t *act;     /* quantised activations */
+    struct model_row *rows;
+    size_t part_floats;
+};
+
+struct layout {
+    struct weights weights;
+    struct weight_item *items; /* owned */
+    size_t item_count;
+    size_t weights_bytes;
+    size_t scratch_bytes, table_bytes;
+    size_t page_bytes;
+    uint64_t read_bytes, macs, parameters; /* see model_info */
+};
+
+/* Checks every tensor of the model against the hyper-parameters (and fills h->vocab_count from the
+ * token embedding when the metadata do not say), and places it. Nothing is read. ERR_FORMAT names a
+ * missing or misshapen tensor, ERR_ARCH a tensor of a type or name that hearth cannot use. */
+bool model_layout_init(struct layout *layout, struct hparams *h, const struct gguf *gguf,
+                       struct err *err);
+void model_layout_deinit(struct layout *layout);
+
+/* The scratch for calls of `rows` rows and contexts of ctx tokens. With a base the pointers are
+ * set; NULL only counts. Returns the bytes; 0 if they do not fit a size_t. */
+size_t model_layout_scratch(struct scratch *scratch, const struct hparams *h, size_t rows,
+                            size_t ctx, uint8_t *base);
+
+/* Decides ctx and pages and fills the plan; ERR_MEMORY when it does not fit. */
+bool model_layout_plan(struct layout *layout, const struct hparams *h, enum kv_type kv_type,
+                       const struct model_params *params, struct model_plan *plan, struct err *err);
+
+#endif

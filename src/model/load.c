@@ -1,0 +1,312 @@
+/* Loading: the plan is reserved first, then the weights are packed from guarded windows of the
+ * file.
+ *
+ * Packing is cut in pieces of about 1 MiB of file bytes, each with its own window, so that a window
+ * of a large file never takes more address space than that per thread; pieces run on the pool in
+ * rounds, and between rounds the caller reports progress. A file that shrinks meanwhile reads as
+ * zeros, not as a signal, and is noticed at the end. */
+#include <assert.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/os.h"
+#include "base/size.h"
+#include "model/instance.h"
+#include "model/rope.h"
+#include "tensor/codec.h"
+
+enum { PIECE_BYTES = 1 << 20, ROUND_PIECES = 128 };
+
+struct piece {
+    const struct weight_item *item;
+    uint64_t row, count; /* rows of the tensor */
+};
+
+struct loading {
+    struct model *model;
+    const struct gguf *gguf;
+    struct piece *pieces; /* [ROUND_PIECES] of this round */
+    size_t piece_count;
+    uint64_t done, all;
+    void (*progress)(void *arg, uint64_t done, uint64_t all);
+    void *progress_arg;
+    atomic_bool failed;
+    struct err *err; /* written by the piece that sets `failed` */
+};
+
+/* ---- one piece ---- */
+
+static void store_piece(const struct piece *piece, uint8_t *base, const unsigned char *source)
+{
+    const struct weight_item *item = piece->item;
+    const struct gguf_tensor *tensor = item->tensor;
+    uint8_t *to = base + item->at;
+    if (item->kind == WEIGHT_MATRIX) {
+        size_t panel = piece->row / MATRIX_PANEL_ROWS;
+        size_t panels = (piece->count + MATRIX_PANEL_ROWS - 1) / MATRIX_PANEL_ROWS;
+        matrix_pack(item->slot, panel, panels, source, to);
+    } else if (item->kind == WEIGHT_ROWS) {
+        memcpy(to + piece->row * tensor->row_bytes, source, piece->count * tensor->row_bytes);
+    } else {
+        codec_decode_row(tensor->type, source, (float *)(void *)to, tensor->dims[0]);
+    }
+}
+
+static void run_piece(void *arg, size_t index, size_t thread)
+{
+    struct loading *l = arg;
+    const struct piece *piece = &l->pieces[index];
+    struct os_map map = {0};
+    struct err err = {0};
+    (void)thread;
+    if (atomic_load(&l->failed)) {
+        return;
+    }
+    bool ok = gguf_rows_open(l->gguf, piece->item->tensor, piece->row, piece->count, &map, &err);
+    if (ok) {
+        store_piece(piece, l->model->weights, map.ptr);
+        if (os_map_is_lost(&map)) {
+            ok = err_set(&err, ERR_FORMAT, "the file became shorter while it was read");
+        }
+        os_map_close(&map);
+    }
+    if (!ok && !atomic_exchange(&l->failed, true)) {
+        char quoted[STR_QUOTE_MAX];
+        err_wrap(&err, "tensor %s", str_quote(quoted, piece->item->tensor->name));
+        if (l->err) {
+            *l->err = err;
+        }
+    }
+}
+
+/* ---- rounds ---- */
+
+static bool run_round(struct loading *l)
+{
+    pool_run(l->model->pool, run_piece, l, l->piece_count);
+    for (size_t i = 0; i < l->piece_count; i++) {
+        l->done += l->pieces[i].count * l->pieces[i].item->tensor->row_bytes;
+    }
+    l->piece_count = 0;
+    if (l->progress) {
+        l->progress(l->progress_arg, l->done, l->all);
+    }
+    return !atomic_load(&l->failed);
+}
+
+/* Pieces hold whole panels. */
+static bool add_item(struct loading *l, const struct weight_item *item)
+{
+    const struct gguf_tensor *tensor = item->tensor;
+    uint64_t step = PIECE_BYTES / (tensor->row_bytes + 1) / MATRIX_PANEL_ROWS * MATRIX_PANEL_ROWS;
+    step = step < MATRIX_PANEL_ROWS ? MATRIX_PANEL_ROWS : step;
+    for (uint64_t row = 0; row < tensor->row_count; row += step) {
+        uint64_t left = tensor->row_count - row;
+        l->pieces[l->piece_count++] =
+            (struct piece){.item = item, .row = row, .count = left < step ? left : step};
+        if (l->piece_count == ROUND_PIECES && !run_round(l)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Points the layout at its region; matrices are made again over their bytes. */
+static void bind_items(struct model *m)
+{
+    for (size_t i = 0; i < m->layout.item_count; i++) {
+        const struct weight_item *item = &m->layout.items[i];
+        uint8_t *at = m->weights + item->at;
+        if (item->kind == WEIGHT_MATRIX) {
+            struct matrix *matrix = item->slot;
+            matrix_init(matrix, matrix->type, matrix->rows, matrix->cols, at);
+        } else if (item->kind == WEIGHT_ROWS) {
+            memcpy(item->slot, &at, sizeof at);
+        } else {
+            memcpy(item->slot, &at, sizeof at);
+        }
+    }
+}
+
+static bool load_weights(struct loading *l)
+{
+    struct model *m = l->model;
+    bool ok = true;
+    bind_items(m);
+    for (size_t i = 0; i < m->layout.item_count; i++) {
+        l->all += m->layout.items[i].tensor->bytes;
+    }
+    for (size_t i = 0; i < m->layout.item_count && ok; i++) {
+        ok = add_item(l, &m->layout.items[i]);
+    }
+    ok = ok && run_round(l);
+    if (ok && gguf_has_changed(l->gguf)) {
+        ok = err_set(l->err, ERR_FORMAT, "the file changed while it was read");
+    }
+    return ok;
+}
+
+/* ---- the model ---- */
+
+/* The type that holds most bytes. */
+static void find_quantization(const struct gguf *gguf, char *out, size_t size)
+{
+    uint64_t bytes[64] = {0}, best = 0;
+    for (size_t i = 0; i < gguf->tensor_count; i++) {
+        size_t id = (size_t)gguf->tensors[i].type & 63;
+        bytes[id] += gguf->tensors[i].bytes;
+        if (bytes[id] >= best) {
+            best = bytes[id];
+        }
+    }
+    for (uint32_t id = 0; id < 64; id++) {
+        const struct dtype_info *info = dtype_find(id);
+        if (info && bytes[id] == best) {
+            snprintf(out, size, "%s", info->name);
+            return;
+        }
+    }
+}
+
+static void fill_info(struct model *m, const struct gguf *gguf)
+{
+    const struct hparams *h = &m->h;
+    struct str name = {0};
+    gguf_get_str(gguf, STR("general.name"), &name, NULL, NULL);
+    m->info = (struct model_info){
+        .layer_count = h->layer_count,
+        .embed_dim = h->embed_dim,
+        .head_count = h->max.head_count,
+        .kv_head_count = h->max.kv_head_count,
+        .head_dim = h->key_dim,
+        .ffn_dim = h->max.ffn_dim,
+        .vocab_count = h->vocab_count,
+        .ctx_train_tokens = h->ctx_train_tokens,
+        .parameter_count = m->layout.parameters,
+        .file_bytes = gguf->file_bytes,
+        .read_bytes_per_token = m->layout.read_bytes,
+        .macs_per_token = m->layout.macs,
+    };
+    snprintf(m->info.architecture, sizeof m->info.architecture, "%s", h->traits->architecture);
+    str_quote(m->info.name, name);
+    find_quantization(gguf, m->info.quantization, sizeof m->info.quantization);
+}
+
+static bool reserve(struct model *m, struct err *err)
+{
+    m->weights_bytes = m->plan.weights_bytes;
+    m->pages_bytes = m->plan.kv_bytes;
+    m->work_bytes = m->plan.scratch_bytes + m->plan.table_bytes;
+    m->weights = os_pages_alloc(m->weights_bytes, err);
+    m->pages = m->weights ? os_pages_alloc(m->pages_bytes, err) : NULL;
+    m->work = m->pages ? os_pages_alloc(m->work_bytes, err) : NULL;
+    if (!m->work) {
+        return false;
+    }
+    m->rope_freq = (double *)(void *)m->work;
+    size_t used = model_layout_scratch(&m->scratch, &m->h, m->params.batch_rows_max,
+                                       m->plan.ctx_tokens, m->work + m->plan.table_bytes);
+    assert(used == m->plan.scratch_bytes);
+    (void)used;
+    return true;
+}
+
+/* "name.gguf: " before the message, once. */
+static bool fail_file(const struct gguf *gguf, struct err *err)
+{
+    char quoted[STR_QUOTE_MAX];
+    return err_wrap(err, "%s", str_quote(quoted, str_of(gguf->path)));
+}
+
+static bool plan_model(const struct gguf *gguf, const struct model_params *params,
+                       struct hparams *h, struct layout *layout, struct model_plan *plan,
+                       struct err *err)
+{
+    if (!model_hparams_read(h, gguf, err) || !model_layout_init(layout, h, gguf, err)) {
+        return false;
+    }
+    return model_layout_plan(layout, h, params->kv_type, params, plan, err);
+}
+
+bool model_plan(const struct gguf *gguf, const struct model_params *params, struct model_plan *plan,
+                struct err *err)
+{
+    struct hparams *h = MEM_NEW(struct hparams);
+    struct layout layout = {0};
+    bool ok = h ? plan_model(gguf, params, h, &layout, plan, err) : err_set_memory(err, sizeof *h);
+    model_layout_deinit(&layout);
+    mem_free(h);
+    return ok || fail_file(gguf, err);
+}
+
+static bool load(struct model *m, struct loading *loading, struct err *err)
+{
+    if (!plan_model(loading->gguf, &m->params, &m->h, &m->layout, &m->plan, err)) {
+        return false;
+    }
+    fill_info(m, loading->gguf);
+    if (!reserve(m, err) || !load_weights(loading)) {
+        return false;
+    }
+    model_rope_init(&m->h.rope, m->layout.weights.rope_factors, m->rope_freq, &m->rope_magnitude);
+    mem_free(m->layout.items);
+    m->layout.items = NULL;
+    return true;
+}
+
+struct model *model_load(const struct gguf *gguf, const struct model_params *params,
+                         struct pool *pool,
+                         void (*progress)(void *arg, uint64_t done, uint64_t all),
+                         void *progress_arg, struct err *err)
+{
+    struct model *m = MEM_NEW(struct model);
+    struct piece *pieces = MEM_ARRAY(struct piece, ROUND_PIECES);
+    if (!m || !pieces) {
+        mem_free(m);
+        mem_free(pieces);
+        err_set_memory(err, sizeof *m);
+        return NULL;
+    }
+    m->params = *params;
+    m->pool = pool;
+    m->kernels = kernels_get(params->cpu_level);
+    struct loading loading = {.model = m,
+                              .gguf = gguf,
+                              .pieces = pieces,
+                              .progress = progress,
+                              .progress_arg = progress_arg,
+                              .err = err};
+    bool ok = load(m, &loading, err);
+    mem_free(pieces);
+    if (!ok) {
+        fail_file(gguf, err);
+        model_destroy(m);
+        return NULL;
+    }
+    return m;
+}
+
+void model_destroy(struct model *m)
+{
+    if (!m) {
+        return;
+    }
+    model_layout_deinit(&m->layout);
+    os_pages_free(m->weights, m->weights_bytes);
+    os_pages_free(m->pages, m->pages_bytes);
+    os_pages_free(m->work, m->work_bytes);
+    mem_free(m);
+}
+
+const struct model_info *model_info(const struct model *model)
+{
+    return &model->info;
+}
+
+const struct model_plan *model_plan_of(const struct model *model)
+{
+    return &model->plan;
+}

@@ -1,0 +1,171 @@
+/* How much memory a model takes, and how long its contexts may be in the memory there is. */
+#include <assert.h>
+
+#include "base/os.h"
+#include "base/size.h"
+#include "base/str.h"
+#include "model/attention.h"
+#include "model/layout.h"
+
+/* Hands out consecutive places of 64-byte alignment; without a base it only counts. */
+struct carver {
+    uint8_t *base;
+    size_t used;
+    bool overflowed;
+};
+
+static void *carve(struct carver *c, size_t rows, size_t count, size_t size)
+{
+    size_t at = c->used, bytes = 0;
+    if (!size_mul(rows, count, &bytes) || !size_mul(bytes, size, &bytes) ||
+        !size_align(bytes, 64, &bytes) || !size_add(at, bytes, &c->used)) {
+        c->overflowed = true;
+        return NULL;
+    }
+    return c->base ? c->base + at : NULL;
+}
+
+size_t model_layout_scratch(struct scratch *s, const struct hparams *h, size_t rows, size_t ctx,
+                            uint8_t *base)
+{
+    struct carver c = {.base = base};
+    size_t heads = h->max.head_count, kv_heads = h->max.kv_head_count;
+    size_t mix = heads * h->value_dim;
+    size_t widest = size_max(h->embed_dim, size_max(mix, h->max.ffn_dim));
+
+    s->x = carve(&c, rows, h->embed_dim, sizeof(float));
+    s->norm = carve(&c, rows, h->embed_dim, sizeof(float));
+    s->q = carve(&c, rows, heads * h->key_dim, sizeof(float));
+    s->k = carve(&c, rows, kv_heads * h->key_dim, sizeof(float));
+    s->v = carve(&c, rows, kv_heads * h->value_dim, sizeof(float));
+    s->attn = carve(&c, rows, mix, sizeof(float));
+    s->gate = carve(&c, rows, h->max.ffn_dim, sizeof(float));
+    s->up = carve(&c, rows, h->max.ffn_dim, sizeof(float));
+    s->cos = carve(&c, rows, h->rope.dim / 2, sizeof(float));
+    s->sin = carve(&c, rows, h->rope.dim / 2, sizeof(float));
+    s->rows = carve(&c, rows, 1, sizeof *s->rows);
+    s->part_floats = model_attention_part_floats(rows, ctx, heads, kv_heads, h->value_dim);
+    s->part = carve(&c, s->part_floats, 1, sizeof(float));
+    s->act = carve(&c, activation_bytes(rows, widest), 1, 1);
+    return c.overflowed ? 0 : c.used;
+}
+
+/* ---- the plan ---- */
+
+static uint64_t element_bytes(enum kv_type type)
+{
+    return type == KV_F32 ? 4 : 2;
+}
+
+/* Sets the layers' offsets in a page; false when a page does not fit a size_t. */
+static bool plan_page(struct layout *layout, const struct hparams *h, enum kv_type type)
+{
+    size_t at = 0;
+    for (uint32_t i = 0; i < h->layer_count; i++) {
+        uint64_t per_key = (uint64_t)h->layers[i].kv_head_count * (h->key_dim + h->value_dim);
+        layout->weights.layers[i].kv_offset = at;
+        if (!size_add(at, per_key * KV_PAGE_TOKENS * element_bytes(type), &at)) {
+            return false;
+        }
+    }
+    return size_align(at, 64, &layout->page_bytes);
+}
+
+/* What the machine gives us when the caller does not say: what is free less a margin for the rest
+ * of the process (tokenizer, requests, threads) and for the system. */
+static uint64_t memory_budget(const struct model_params *params)
+{
+    uint64_t available = os_memory_available(), margin = 64ull << 20;
+    if (params->memory_max) {
+        return params->memory_max;
+    }
+    margin += available / 50;
+    return available > margin ? available - margin : 0;
+}
+
+static bool fail_memory(const struct model_plan *plan, uint64_t budget, struct err *err)
+{
+    return err_set(err, ERR_MEMORY,
+                   "the model needs %llu bytes (weights %llu, cache %llu for %u tokens of context, "
+                   "scratch %llu), %llu bytes are available",
+                   (unsigned long long)plan->total_bytes, (unsigned long long)plan->weights_bytes,
+                   (unsigned long long)plan->kv_bytes, plan->ctx_tokens,
+                   (unsigned long long)plan->scratch_bytes, (unsigned long long)budget);
+}
+
+static uint64_t pages_of(uint64_t tokens)
+{
+    return (tokens + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
+}
+
+/* Fills the plan for a context and a number of pages; false when the sums overflow. */
+static bool fill(struct model_plan *plan, const struct layout *layout, const struct hparams *h,
+                 uint32_t rows, uint64_t ctx, uint64_t pages)
+{
+    struct scratch scratch = {0};
+    plan->ctx_tokens = (uint32_t)ctx;
+    plan->kv_pages = pages > UINT32_MAX ? UINT32_MAX : (uint32_t)pages;
+    plan->page_bytes = layout->page_bytes;
+    plan->weights_bytes = layout->weights_bytes;
+    plan->table_bytes = layout->table_bytes;
+    plan->scratch_bytes = model_layout_scratch(&scratch, h, rows, ctx, NULL);
+    plan->total_bytes = UINT64_MAX;
+    return plan->scratch_bytes != 0 &&
+           size_mul_u64(plan->kv_pages, plan->page_bytes, &plan->kv_bytes) &&
+           size_add_u64(plan->weights_bytes, plan->table_bytes, &plan->total_bytes) &&
+           size_add_u64(plan->total_bytes, plan->scratch_bytes, &plan->total_bytes) &&
+           size_add_u64(plan->total_bytes, plan->kv_bytes, &plan->total_bytes);
+}
+
+/* A context that the caller left open shrinks until one full sequence fits. The cache may take half
+ * of what is left besides the weights when nobody asked for a size: the other half is for the
+ * user's other programs. */
+bool model_layout_plan(struct layout *layout, const struct hparams *h, enum kv_type kv_type,
+                       const struct model_params *params, struct model_plan *plan, struct err *err)
+{
+    uint64_t budget = memory_budget(params), share = budget;
+    uint64_t ctx = params->ctx_tokens ? params->ctx_tokens : h->ctx_train_tokens;
+
+    assert(params->batch_rows_max >= 1 && params->sequences_max >= 1);
+    *plan = (struct model_plan){0};
+    layout->table_bytes = size_align_known(h->rope.dim / 2 * sizeof(double), 64);
+    if (ctx > MODEL_CTX_MAX) {
+        return err_set(err, ERR_INVALID, "a context of %u tokens: at most %d", params->ctx_tokens,
+                       MODEL_CTX_MAX);
+    }
+    if (params->kv_tokens && params->ctx_tokens && params->kv_tokens < params->ctx_tokens) {
+        return err_set(err, ERR_INVALID,
+                       "a cache of %u tokens cannot hold one context of %u tokens",
+                       params->kv_tokens, params->ctx_tokens);
+    }
+    if (!plan_page(layout, h, kv_type)) {
+        return err_set_memory(err, UINT64_MAX);
+    }
+    if (params->kv_tokens && ctx > params->kv_tokens) {
+        ctx = params->kv_tokens;
+    }
+    if (!params->memory_max && !params->kv_tokens && budget > layout->weights_bytes) {
+        share = layout->weights_bytes + (budget - layout->weights_bytes) / 2;
+    }
+    for (;; ctx = ctx * 7 / 8 / KV_PAGE_TOKENS * KV_PAGE_TOKENS) {
+        uint64_t pages = pages_of(params->kv_tokens ? params->kv_tokens : ctx);
+        bool is_open = !params->ctx_tokens && ctx >= 2 * KV_PAGE_TOKENS;
+        bool fits = fill(plan, layout, h, params->batch_rows_max, ctx, pages) &&
+                    plan->total_bytes <= (is_open ? share : budget);
+        if (fits) {
+            break;
+        }
+        if (!is_open) {
+            return fail_memory(plan, budget, err);
+        }
+    }
+    if (!params->kv_tokens) {
+        uint64_t left = share > plan->total_bytes ? share - plan->total_bytes : 0;
+        uint64_t pages = plan->kv_pages, most = pages * params->sequences_max;
+        uint64_t more = left / plan->page_bytes;
+        pages = more > most - pages ? most : pages + more;
+        pages = pages > UINT32_MAX ? UINT32_MAX : pages;
+        fill(plan, layout, h, params->batch_rows_max, plan->ctx_tokens, pages);
+    }
+    return true;
+}
