@@ -123,7 +123,11 @@ static bool check_part(const struct gguf_part *part, size_t i, const struct spli
     if (!read_keys(part, &keys, err)) {
         return false;
     }
-    if (!keys.has_count || keys.count != set->count) {
+    if (!keys.has_count) {
+        return err_set(err, ERR_FORMAT, "is named part %zu of %llu, but has no key split.count",
+                       i + 1, (unsigned long long)set->count);
+    }
+    if (keys.count != set->count) {
         return err_set(err, ERR_FORMAT, "key split.count is %llu, in another part it is %llu",
                        (unsigned long long)keys.count, (unsigned long long)set->count);
     }
