@@ -1,12 +1,13 @@
-/* Replays a fuzz corpus without a fuzzer, so that every compiler and every test run proves again what
- * a fuzzer once found:
+/* Replays a fuzz corpus without a fuzzer, so that every compiler and every test run proves again
+ * what a fuzzer once found:
  *
  *     replay_NAME DIR...      each file of each folder, in the order of their names
  *
  * Each file is fed as it is, and then in 48 variants: cut short, a byte flipped, a byte replaced, a
- * stretch doubled. The variants come from a generator seeded by the file's bytes, so two runs do the
- * same. The input lies in a block of exactly its size, so the address sanitizer sees a read one byte
- * too far. Exit status: 0, or 77 (meson: skipped) when there is no file; a fault ends in a signal. */
+ * stretch doubled. The variants come from a generator seeded by the file's bytes, so two runs do
+ * the same. The input lies in a block of exactly its size, so the address sanitizer sees a read one
+ * byte too far. Exit status: 0, or 77 (meson: skipped) when there is no file; a fault ends in a
+ * signal. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -38,7 +39,7 @@ static uint64_t seed_of(const uint8_t *bytes, size_t len)
 /* Runs the target on a copy whose block ends where the input ends. */
 static void feed(const uint8_t *bytes, size_t len)
 {
-    uint8_t *exact = malloc(len > 0 ? len : 1);
+    uint8_t *exact = calloc(len > 0 ? len : 1, 1);
     if (exact == NULL) {
         fprintf(stderr, "replay: out of memory\n");
         exit(1);
