@@ -42,6 +42,10 @@ struct panel_tile {
     size_t x_stride;
     size_t count; /* quantised types: blocks of 32 columns; float types: columns */
     float *acc;   /* [panels][tokens][16], aligned to 64, added to */
+    /* What to prefetch meanwhile: ahead_bytes (a multiple of 64, or 0) per block or 16 columns, of
+     * each panel; ahead_stride bytes from panel to panel. */
+    const uint8_t *ahead;
+    size_t ahead_bytes, ahead_stride;
 };
 
 typedef void panel_tile_fn(const struct panel_tile *tile);

@@ -258,7 +258,7 @@ OP struct ivec ivec_dot(struct ivec acc, struct wvec w, const int8_t *x, unsigne
 /* ivec_dot takes the zero point of 8-bit weights off by itself. */
 enum { DOT_SIGNED_8 = 1 };
 
-enum { PREFETCH_TOKENS_MAX = 3 };
+enum { MANY_PANELS = 1 };
 
 #define TILE_SHAPES(X, kind, name, type)                                                           \
     X(kind, name, type, 4, 1)                                                                      \

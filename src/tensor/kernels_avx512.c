@@ -197,7 +197,7 @@ OP struct ivec ivec_dot(struct ivec acc, struct wvec w, const int8_t *x, unsigne
 enum { DOT_SIGNED_8 = 0 };
 
 /* Decode keeps 8 streams in flight (measured: 4 reach 90 % of what 8 do). */
-enum { PREFETCH_TOKENS_MAX = 3 };
+enum { MANY_PANELS = 2 };
 
 #define TILE_SHAPES(X, kind, name, type)                                                           \
     X(kind, name, type, 8, 1)                                                                      \

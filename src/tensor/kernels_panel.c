@@ -1,22 +1,23 @@
-/* Walks the tiles of a product. For each group of panels:
+/* Walks the tiles of a product:
  *
- *     runs of up to 16 tiles of tokens        their accumulators stay in L1 (12 KiB)
- *         runs of columns                     the panels' weights of a run stay in L1
- *             tiles                           one call of the kernel
+ *     chunks of up to 16 tiles of tokens      a chunk's activations of a run of columns stay in the
+ *         runs of 2048 columns                second cache (96 x 2048 x 1.5 bytes = 300 KiB)
+ *             groups of panels                one or two panels' weights of a run too (35 KiB each)
+ *                 tiles                       one call of the kernel
  *
- * A float accumulator is stored and reloaded between runs of columns, which changes nothing: it is
- * one chain over ascending columns however it is cut. A batch of one tile (decode) is not cut. */
+ * Weights are read from memory once per chunk: once for up to 96 tokens, and beyond that at a few
+ * bytes per thousand operations. While one group is worked on, the next is prefetched, so that
+ * reading and computing overlap even when a group meets only two tiles.
+ *
+ * The float accumulators of a group are parked in y between runs of columns. That changes nothing:
+ * each is one chain over ascending columns however it is cut. A batch of one tile is not cut. */
 #include <assert.h>
 #include <string.h>
 
 #include "base/size.h"
 #include "tensor/panel.h"
 
-enum {
-    RUN_TILES = 16,
-    /* Weights of one run of columns of all panels of a group: two thirds of a 48 KiB L1. */
-    RUN_BYTES = 32768,
-};
+enum { RUN_TILES = 16, RUN_UNITS = 8 };
 
 struct walk {
     const struct panel_job *job;
@@ -24,104 +25,165 @@ struct walk {
     panel_tile_fn *const *run; /* by tokens */
     size_t panels;             /* worked on together: streams */
     size_t stream_panels;      /* panels from one stream to the next */
+    size_t panel_first;        /* of the first stream */
     size_t unit_cols;          /* columns of a unit of work along the rows */
     size_t unit_bytes;
     size_t units, run_units;
+    size_t tile_first, tiles; /* of the chunk */
 };
 
-/* Tokens [start of tile first, end of tile last) x `panels` panels from panel `at`. */
-static void store(const struct walk *w, const float *acc, size_t token, size_t tokens, size_t at)
+static size_t token_of(const struct walk *w, size_t tile)
+{
+    return tile_start(w->job->token_count, tile);
+}
+
+/* Accumulators of a group: [tiles][panels][tokens of the tile][16]. */
+static float *acc_of(const struct walk *w, float *acc, size_t tile)
+{
+    return acc + (token_of(w, tile) - token_of(w, w->tile_first)) * w->panels * TILE_ROWS;
+}
+
+enum park { LOAD, STORE, FINISH };
+
+/* Between y and the accumulators of group `index` of the streams. */
+static void park(const struct walk *w, enum park way, float *group_acc, size_t tile, size_t index)
 {
     const struct panel_job *job = w->job;
+    size_t token = token_of(w, tile), tokens = token_of(w, tile + 1) - token;
+    float *acc = acc_of(w, group_acc, tile);
+    size_t panel = w->panel_first + index;
 
-    for (size_t p = 0; p < w->panels; p++, at += w->stream_panels) {
-        size_t row = at * TILE_ROWS;
-        if (at >= job->panel_count) {
+    for (size_t p = 0; p < w->panels; p++, panel += w->stream_panels) {
+        size_t row = panel * TILE_ROWS;
+        if (panel >= job->panel_count) {
             break;
         }
         size_t rows = size_min(job->row_count - row, TILE_ROWS);
-        for (size_t t = 0; t < tokens; t++) {
-            const float *from = acc + (p * tokens + t) * TILE_ROWS;
-            float *to = job->y + (token + t) * job->y_stride + row;
-            if (job->bias == NULL) {
-                memcpy(to, from, rows * sizeof *to);
-                continue;
-            }
-            for (size_t r = 0; r < rows; r++) {
-                to[r] = from[r] + job->bias[row + r];
+        for (size_t t = 0; t < tokens; t++, acc += TILE_ROWS) {
+            float *y = job->y + (token + t) * job->y_stride + row;
+            if (way == LOAD) {
+                memcpy(acc, y, rows * sizeof *y);
+            } else if (way == STORE || job->bias == NULL) {
+                memcpy(y, acc, rows * sizeof *y);
+            } else {
+                for (size_t r = 0; r < rows; r++) {
+                    y[r] = acc[r] + job->bias[row + r];
+                }
             }
         }
     }
 }
 
-static void run_tile(const struct walk *w, size_t index, size_t panel, size_t unit, float *acc)
+static const uint8_t *weights_of(const struct walk *w, size_t index, size_t stream, size_t unit)
 {
     const struct panel_job *job = w->job;
-    size_t token = tile_start(job->token_count, index);
-    size_t tokens = tile_start(job->token_count, index + 1) - token;
-    size_t col = unit * w->unit_cols;
-    size_t cols = size_min(w->run_units * w->unit_cols, job->cols - col);
-    struct panel_tile tile = {.panels = w->panels, .tokens = tokens, .acc = acc};
+    size_t panel = w->panel_first + index + stream * w->stream_panels;
 
     /* Behind the last panel the last one is computed again, and not stored. */
-    for (size_t p = 0; p < w->panels; p++) {
-        size_t i = size_min(panel + p * w->stream_panels, job->panel_count - 1);
-        tile.panel[p] = job->panels + i * job->panel_bytes + unit * w->unit_bytes;
+    return job->panels + size_min(panel, job->panel_count - 1) * job->panel_bytes +
+           unit * w->unit_bytes;
+}
+
+/* Spreads the prefetching of the next group over the tiles of this one. */
+static void plan_ahead(const struct walk *w, size_t tile, size_t index, size_t unit,
+                       struct panel_tile *out)
+{
+    size_t bytes = w->run_units * w->unit_bytes, step_cols, steps;
+
+    if (++index == w->stream_panels) {
+        index = 0;
+        unit += w->run_units;
+        if (unit >= w->units) {
+            return;
+        }
     }
+    step_cols = w->format.scale == SCALE_NONE ? PANEL_STEP_COLS : PANEL_BLOCK_COLS;
+    steps = w->run_units * w->unit_cols / step_cols;
+    size_t per_step = size_align_known((bytes + steps * w->tiles - 1) / (steps * w->tiles), 64);
+    size_t done = (tile - w->tile_first) * steps * per_step;
+    if (done < bytes) {
+        out->ahead = weights_of(w, index, 0, unit) + done;
+        out->ahead_bytes = per_step;
+        out->ahead_stride = w->stream_panels * w->job->panel_bytes;
+    }
+}
+
+static void run_tile(const struct walk *w, size_t tile, size_t index, size_t unit, float *acc)
+{
+    const struct panel_job *job = w->job;
+    size_t token = token_of(w, tile), tokens = token_of(w, tile + 1) - token;
+    size_t col = unit * w->unit_cols;
+    size_t cols = size_min(w->run_units * w->unit_cols, job->cols - col);
+    struct panel_tile t = {.panels = w->panels, .tokens = tokens, .acc = acc_of(w, acc, tile)};
+
+    for (size_t p = 0; p < w->panels; p++) {
+        t.panel[p] = weights_of(w, index, p, unit);
+    }
+    plan_ahead(w, tile, index, unit, &t);
     if (w->format.scale == SCALE_NONE) {
-        tile.x = job->x + token * job->x_stride + col;
-        tile.x_stride = job->x_stride;
-        tile.count = cols;
+        t.x = job->x + token * job->x_stride + col;
+        t.x_stride = job->x_stride;
+        t.count = cols;
     } else {
         size_t blocks = job->cols / PANEL_BLOCK_COLS;
-        tile.act = job->act + token * blocks + col / PANEL_BLOCK_COLS * tokens;
-        tile.count = cols / PANEL_BLOCK_COLS;
+        t.act = job->act + token * blocks + col / PANEL_BLOCK_COLS * tokens;
+        t.count = cols / PANEL_BLOCK_COLS;
     }
-    w->run[tokens](&tile);
+    w->run[tokens](&t);
 }
 
-static void run_panels(const struct walk *w, size_t panel)
+static void run_group(const struct walk *w, size_t index, size_t unit)
 {
-    enum { TILE_FLOATS = TILE_PANELS_MAX * TILE_TOKENS_MAX * TILE_ROWS / 4 };
+    enum { TILE_FLOATS = 2 * TILE_PANELS_MAX * TILE_ROWS }; /* 12 or 8 accumulators of 16 */
     ATTR_ALIGNED(64) float acc[RUN_TILES * TILE_FLOATS];
-    const struct panel_job *job = w->job;
-    size_t end = job->tile_first + job->tile_count;
+    size_t end = w->tile_first + w->tiles;
+    size_t tokens = token_of(w, end) - token_of(w, w->tile_first);
+    bool is_last = unit + w->run_units >= w->units;
 
-    for (size_t first = job->tile_first; first < end; first += RUN_TILES) {
-        size_t tiles = size_min(RUN_TILES, end - first);
-        size_t start = tile_start(job->token_count, first);
-        size_t tokens = tile_start(job->token_count, first + tiles) - start;
-        size_t floats = w->panels * TILE_ROWS;
-        assert(tokens * floats <= sizeof acc / sizeof acc[0]);
-        memset(acc, 0, tokens * floats * sizeof acc[0]);
-        for (size_t unit = 0; unit < w->units; unit += w->run_units) {
-            for (size_t i = first; i < first + tiles; i++) {
-                size_t at = tile_start(job->token_count, i) - start;
-                run_tile(w, i, panel, unit, acc + at * floats);
-            }
+    assert(tokens * w->panels * TILE_ROWS <= sizeof acc / sizeof acc[0]);
+    memset(acc, 0, tokens * w->panels * TILE_ROWS * sizeof acc[0]);
+    for (size_t tile = w->tile_first; tile < end; tile++) {
+        if (unit > 0) {
+            park(w, LOAD, acc, tile, index);
         }
-        for (size_t i = first; i < first + tiles; i++) {
-            size_t token = tile_start(job->token_count, i);
-            size_t count = tile_start(job->token_count, i + 1) - token;
-            store(w, acc + (token - start) * floats, token, count, panel);
+        if (w->units > 0) {
+            run_tile(w, tile, index, unit, acc);
         }
+        park(w, is_last ? FINISH : STORE, acc, tile, index);
     }
 }
 
-/* Works on panels [panel, end): (end - panel) / panels in each of `panels` streams that lie behind
- * one another, so that each stream is read without a gap; that is what prefetching needs. */
+static void run_chunk(const struct walk *w)
+{
+    size_t unit = 0;
+
+    do { /* once for a matrix without columns, which gives zeros */
+        for (size_t i = 0; i < w->stream_panels; i++) {
+            run_group(w, i, unit);
+        }
+        unit += w->run_units;
+    } while (unit < w->units);
+}
+
+/* Works on panels [panel, end) in `panels` streams that lie behind one another, so that each stream
+ * is read without a gap; that is what prefetching needs. */
 static void run_streams(struct walk *w, panel_tile_fn *const *run, size_t panels, size_t panel,
                         size_t end)
 {
+    const struct panel_job *job = w->job;
+    size_t tile_end = job->tile_first + job->tile_count;
+
+    if (panel >= end) {
+        return;
+    }
     w->run = run;
     w->panels = panels;
+    w->panel_first = panel;
     w->stream_panels = (end - panel + panels - 1) / panels;
-    w->run_units = w->units;
-    if (w->job->tile_count > 1) {
-        w->run_units = size_max(1, RUN_BYTES / (panels * w->unit_bytes));
-    }
-    for (size_t i = 0; i < w->stream_panels; i++) {
-        run_panels(w, panel + i);
+    w->run_units = tile_count(job->token_count) > 1 ? RUN_UNITS : w->units;
+    for (w->tile_first = job->tile_first; w->tile_first < tile_end; w->tile_first += RUN_TILES) {
+        w->tiles = size_min(RUN_TILES, tile_end - w->tile_first);
+        run_chunk(w);
     }
 }
 

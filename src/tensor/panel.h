@@ -47,6 +47,9 @@
 
 enum { PANEL_GROUP_COLS = 256, PANEL_BLOCK_COLS = 32, PANEL_GROUP_BLOCKS = 8 };
 
+/* Columns between two prefetches (struct panel_tile): a block, or for float types: */
+enum { PANEL_STEP_COLS = 16 };
+
 enum panel_scale { SCALE_NONE, SCALE_BLOCK, SCALE_MIN, SCALE_HALF };
 
 struct panel_format {
