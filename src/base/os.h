@@ -64,6 +64,9 @@ bool os_out_write_at(struct os_out *out, uint64_t offset, const void *bytes, siz
 bool os_out_commit(struct os_out *out, struct err *err);
 void os_out_abort(struct os_out *out); /* removes the temporary file; fine after commit */
 
+/* Bytes that may still be written beside `path`, which need not exist; UINT64_MAX if unknown. */
+uint64_t os_disk_available(const char *path);
+
 /* Calls fn for each directory entry (no "." and ".."), sorted by name. */
 bool os_dir_each(const char *path, bool (*fn)(void *arg, const char *name), void *arg,
                  struct err *err);

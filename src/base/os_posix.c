@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -324,12 +325,30 @@ bool os_out_write(struct os_out *out, const void *bytes, size_t len, struct err 
     return ok;
 }
 
+/* The folder a path stands in; mem_free it. NULL when out of memory. */
+static char *parent_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? mem_copy(path, slash == path ? 1 : (size_t)(slash - path)) : mem_copy(".", 1);
+}
+
+uint64_t os_disk_available(const char *path)
+{
+    struct statvfs st;
+    char *dir = parent_of(path);
+    uint64_t bytes = UINT64_MAX;
+    if (dir && statvfs(dir, &st) == 0 &&
+        !size_mul_u64((uint64_t)st.f_bavail, (uint64_t)st.f_frsize, &bytes)) {
+        bytes = UINT64_MAX;
+    }
+    mem_free(dir);
+    return bytes;
+}
+
 /* A rename is durable only when the directory that holds the names is. */
 static void sync_directory(const char *path)
 {
-    const char *slash = strrchr(path, '/');
-    char *dir =
-        slash ? mem_copy(path, slash == path ? 1 : (size_t)(slash - path)) : mem_copy(".", 1);
+    char *dir = parent_of(path);
     int fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     if (fd >= 0) {
         fsync(fd); /* some file systems refuse; the rename stands all the same */

@@ -180,6 +180,22 @@ static void address_limits_bound_what_is_available(void **state)
     assert_true(os_memory_total() >= os_memory_rss());
 }
 
+static void changed_files_and_full_disks_are_told(void **state)
+{
+    (void)state;
+    char path[128];
+    struct os_file file;
+    struct err err = {0};
+    write_file(in_folder(path, "changing"), 10, 'x');
+    assert_true(os_file_open(&file, path, &err));
+    assert_false(os_file_has_changed(&file));
+    assert_int_equal(truncate(path, 9), 0);
+    assert_true(os_file_has_changed(&file));
+    os_file_close(&file);
+    assert_in_range(os_disk_available(in_folder(path, "not-there")), 1, UINT64_MAX - 1);
+    assert_true(os_disk_available("/nowhere/at/all") == UINT64_MAX);
+}
+
 static void the_machine_has_processors(void **state)
 {
     (void)state;
@@ -222,6 +238,7 @@ int main(void)
         cmocka_unit_test(directories_are_sorted),
         cmocka_unit_test(pages_are_zero_and_aligned),
         cmocka_unit_test(address_limits_bound_what_is_available),
+        cmocka_unit_test(changed_files_and_full_disks_are_told),
         cmocka_unit_test(the_machine_has_processors),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -11,6 +11,7 @@ static const struct command {
     const char *summary;
 } commands[] = {
     {"eval", cli_eval, "the logits of token ids, for people who debug models"},
+    {"quantize", cli_quantize, "convert the weights of a model to F16, BF16, Q8_0 or Q4_0"},
     {"show", cli_show, "what is in a GGUF file: metadata, tensors, types, chat template"},
     {"tokenize", cli_tokenize, "the token ids of a text on standard input"},
     {NULL, NULL, NULL},

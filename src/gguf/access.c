@@ -183,18 +183,25 @@ double gguf_item_f64(const struct gguf_value *array, uint64_t index)
 
 /* ---- tensor bytes ---- */
 
-bool gguf_rows_open(const struct gguf *gguf, const struct gguf_tensor *tensor, uint64_t row,
-                    uint64_t count, struct os_map *map, struct err *err)
+bool gguf_bytes_open(const struct gguf *gguf, const struct gguf_tensor *tensor, uint64_t offset,
+                     size_t len, struct os_map *map, struct err *err)
 {
     char name[STR_QUOTE_MAX], path[STR_QUOTE_MAX];
-    assert(row <= tensor->row_count && count <= tensor->row_count - row);
-    uint64_t offset = tensor->offset + row * tensor->row_bytes, bytes = count * tensor->row_bytes;
-    if (os_map_open(map, &gguf->shards[tensor->shard], offset, (size_t)bytes, err)) {
+    assert(offset <= tensor->bytes && len <= tensor->bytes - offset);
+    if (os_map_open(map, &gguf->shards[tensor->shard], tensor->offset + offset, len, err)) {
         return true;
     }
     err_wrap(err, "tensor \"%s\" at byte %llu", str_quote(name, tensor->name),
-             (unsigned long long)offset);
+             (unsigned long long)(tensor->offset + offset));
     return err_wrap(err, "%s", gguf_quote_path(path, gguf->path));
+}
+
+bool gguf_rows_open(const struct gguf *gguf, const struct gguf_tensor *tensor, uint64_t row,
+                    uint64_t count, struct os_map *map, struct err *err)
+{
+    assert(row <= tensor->row_count && count <= tensor->row_count - row);
+    return gguf_bytes_open(gguf, tensor, row * tensor->row_bytes,
+                           (size_t)(count * tensor->row_bytes), map, err);
 }
 
 bool gguf_has_changed(const struct gguf *gguf)

@@ -119,6 +119,10 @@ double gguf_item_f64(const struct gguf_value *array, uint64_t index);
 bool gguf_rows_open(const struct gguf *gguf, const struct gguf_tensor *tensor, uint64_t row,
                     uint64_t count, struct os_map *map, struct err *err);
 
+/* The same for bytes [offset, offset + len) of a tensor. */
+bool gguf_bytes_open(const struct gguf *gguf, const struct gguf_tensor *tensor, uint64_t offset,
+                     size_t len, struct os_map *map, struct err *err);
+
 /* True when any shard's size or mtime differs from when it was opened. */
 bool gguf_has_changed(const struct gguf *gguf);
 
