@@ -48,12 +48,15 @@ static bool byte_stands_for_itself(unsigned byte)
 /* The byte of a character of the alphabet, or -1. */
 static int alphabet_byte(uint32_t code)
 {
-    if (code < 256)
+    if (code < 256) {
         return byte_stands_for_itself(code) ? (int)code : -1;
-    if (code < 256 + 33) /* 0x00..0x20 */
+    }
+    if (code < 256 + 33) { /* 0x00..0x20 */
         return (int)code - 256;
-    if (code < 256 + 33 + 34) /* 0x7F..0xA0 */
+    }
+    if (code < 256 + 33 + 34) { /* 0x7F..0xA0 */
         return (int)code - 256 - 33 + 0x7F;
+    }
     return code == 256 + 67 ? 0xAD : -1;
 }
 
@@ -83,9 +86,11 @@ static uint64_t pair_hash(const struct bpe *bpe, uint32_t left, uint32_t right)
 static void merge_add(struct bpe *bpe, uint32_t left, uint32_t right, uint32_t rank, text_id joined)
 {
     size_t at = pair_hash(bpe, left, right) & bpe->merges_mask;
-    for (; bpe->merges[at].rank_1 != 0; at = (at + 1) & bpe->merges_mask)
-        if (bpe->merges[at].left == left && bpe->merges[at].right == right)
+    for (; bpe->merges[at].rank_1 != 0; at = (at + 1) & bpe->merges_mask) {
+        if (bpe->merges[at].left == left && bpe->merges[at].right == right) {
             return; /* listed twice: the first counts */
+        }
+    }
     bpe->merges[at] = (struct merge_slot){left, right, rank + 1, joined};
 }
 
@@ -110,13 +115,15 @@ static bool merge_parse(const struct text *text, struct bpe *bpe, struct str mer
     const size_t right_len = merge.len - space - 1;
     const int64_t left = plain_find(text, merge.ptr, space);
     const int64_t right = left < 0 ? -1 : plain_find(text, merge.ptr + space + 1, right_len);
-    if (right < 0)
+    if (right < 0) {
         return true;
+    }
     memcpy(joint, merge.ptr, space);
     memcpy(joint + space, merge.ptr + space + 1, right_len);
     const int64_t joined = plain_find(text, joint, merge.len - 1);
-    if (joined >= 0)
+    if (joined >= 0) {
         merge_add(bpe, (uint32_t)left, (uint32_t)right, rank, (text_id)joined);
+    }
     return true;
 }
 
@@ -124,28 +131,35 @@ static bool load_merges(const struct text *text, struct bpe *bpe, const struct g
                         struct err *err)
 {
     const struct gguf_entry *entry = gguf_find(gguf, STR("tokenizer.ggml.merges"));
-    if (!entry)
+    if (!entry) {
         return err_set(err, ERR_FORMAT, "tokenizer.ggml.merges is missing");
+    }
     const struct gguf_value *value = &entry->value;
-    if (value->kind != GGUF_ARRAY || value->item_kind != GGUF_STRING)
+    if (value->kind != GGUF_ARRAY || value->item_kind != GGUF_STRING) {
         return err_set(err, ERR_FORMAT, "tokenizer.ggml.merges is not a list of strings");
-    if (value->count > TEXT_MERGES_MAX)
+    }
+    if (value->count > TEXT_MERGES_MAX) {
         return err_set(err, ERR_FORMAT, "tokenizer.ggml.merges has %llu items, more than %d",
                        (unsigned long long)value->count, TEXT_MERGES_MAX);
+    }
     size_t slot_count = 16, longest = 1;
-    while (slot_count < 2 * value->count)
+    while (slot_count < 2 * value->count) {
         slot_count *= 2;
-    for (size_t i = 0; i < value->count; i++)
+    }
+    for (size_t i = 0; i < value->count; i++) {
         longest = value->texts[i].len > longest ? value->texts[i].len : longest;
+    }
     bpe->merges_mask = slot_count - 1;
     os_random(&bpe->seed, sizeof bpe->seed);
     bpe->merges = MEM_ARRAY(struct merge_slot, slot_count);
     char *joint = mem_alloc(longest, 1);
     bool ok = bpe->merges && joint;
-    if (!ok)
+    if (!ok) {
         err_set_memory(err, slot_count * sizeof *bpe->merges + longest);
-    for (size_t i = 0; ok && i < value->count; i++)
+    }
+    for (size_t i = 0; ok && i < value->count; i++) {
         ok = merge_parse(text, bpe, value->texts[i], (uint32_t)i, joint, err);
+    }
     mem_free(joint);
     return ok;
 }
@@ -154,9 +168,11 @@ static bool is_spelled(const struct text *text, size_t id)
 {
     const struct str raw = text_strings_get(&text->raw, id);
     uint32_t code;
-    for (size_t at = 0, n; at < raw.len; at += n)
-        if ((n = utf8_decode(raw, at, &code)) == 0 || alphabet_byte(code) < 0)
+    for (size_t at = 0, n; at < raw.len; at += n) {
+        if ((n = utf8_decode(raw, at, &code)) == 0 || alphabet_byte(code) < 0) {
             return false;
+        }
+    }
     return raw.len > 0;
 }
 
@@ -164,20 +180,25 @@ static bool is_spelled(const struct text *text, size_t id)
 static bool load_words(struct text *text, struct bpe *bpe, struct err *err)
 {
     const bool has_words = bpe->pretok->flags & TEXT_PRETOK_WHOLE_WORDS;
-    if (has_words && !text_table_init(&bpe->words, &text->pieces, text->count, err))
+    if (has_words && !text_table_init(&bpe->words, &text->pieces, text->count, err)) {
         return false;
+    }
     for (size_t id = 0; id < text->count; id++) {
         const struct str piece = text_strings_get(&text->pieces, id);
         if (!text_kind_is_plain(text->kinds[id]) || (piece.len > 1 && !has_words) ||
-            !is_spelled(text, id))
+            !is_spelled(text, id)) {
             continue;
+        }
         /* the spelling of a user-defined token is its text, so its piece can be a second "Ġ" */
-        if (text->kinds[id] != TEXT_NORMAL)
+        if (text->kinds[id] != TEXT_NORMAL) {
             continue;
-        if (piece.len == 1)
+        }
+        if (piece.len == 1) {
             text->bytes[(unsigned char)piece.ptr[0]] = (text_id)id;
-        if (has_words)
+        }
+        if (has_words) {
             text_table_add(&bpe->words, (uint32_t)id);
+        }
     }
     return true;
 }
@@ -187,8 +208,9 @@ static bool find_pretok(struct text *text, struct bpe *bpe, const struct gguf *g
 {
     struct str name = STR("default");
     bool found;
-    if (!gguf_get_str(gguf, STR("tokenizer.ggml.pre"), &name, &found, err))
+    if (!gguf_get_str(gguf, STR("tokenizer.ggml.pre"), &name, &found, err)) {
         return false;
+    }
     bpe->pretok = text_pretok_find(name);
     if (bpe->pretok) {
         const size_t len = strlen(text->name);
@@ -210,8 +232,9 @@ static bool find_pretok(struct text *text, struct bpe *bpe, const struct gguf *g
 static void bpe_close(void *state)
 {
     struct bpe *bpe = state;
-    if (!bpe)
+    if (!bpe) {
         return;
+    }
     text_split_close(bpe->split);
     text_table_deinit(&bpe->words);
     mem_free(bpe->merges);
@@ -222,11 +245,13 @@ static bool bpe_open(struct text *text, const struct gguf *gguf, struct err *err
 {
     struct bpe *bpe = MEM_NEW(struct bpe);
     text->state = bpe;
-    if (!bpe)
+    if (!bpe) {
         return err_set_memory(err, sizeof *bpe);
+    }
     if (!find_pretok(text, bpe, gguf, err) || !load_merges(text, bpe, gguf, err) ||
-        !load_words(text, bpe, err))
+        !load_words(text, bpe, err)) {
         return false;
+    }
     bpe->split = text_split_open(bpe->pretok, err);
     return bpe->split != NULL;
 }
@@ -234,8 +259,9 @@ static bool bpe_open(struct text *text, const struct gguf *gguf, struct err *err
 static void bpe_defaults(struct text *text, const struct gguf *gguf)
 {
     struct str name = STR("default");
-    if (!gguf_get_str(gguf, STR("tokenizer.ggml.pre"), &name, NULL, NULL))
+    if (!gguf_get_str(gguf, STR("tokenizer.ggml.pre"), &name, NULL, NULL)) {
         return;
+    }
     const struct text_pretok *pretok = text_pretok_find(name);
     text->add_bos = pretok && (pretok->flags & TEXT_PRETOK_ADD_BOS);
 }
@@ -256,8 +282,9 @@ static inline uint32_t pair_find(const struct text *text, struct str word,
     const uint32_t l = (uint32_t)left->id, r = (uint32_t)right->id;
     for (size_t at = pair_hash(bpe, l, r) & bpe->merges_mask;; at = (at + 1) & bpe->merges_mask) {
         const struct merge_slot *slot = &bpe->merges[at];
-        if (slot->rank_1 == 0)
+        if (slot->rank_1 == 0) {
             return TEXT_MERGE_NONE;
+        }
         if (slot->left == l && slot->right == r) {
             *joined = slot->joined;
             return slot->rank_1 - 1;
@@ -267,16 +294,18 @@ static inline uint32_t pair_find(const struct text *text, struct str word,
 
 static bool emit(struct text_run *run, struct str word, const struct text_symbol *symbol)
 {
-    if (LIKELY(symbol->id != TEXT_NONE))
+    if (LIKELY(symbol->id != TEXT_NONE)) {
         return text_ids_add(run->out, symbol->id);
+    }
     return text_run_byte(run, (unsigned char)word.ptr[symbol->at]); /* only bytes have no token */
 }
 
 static void set_bytes(const struct text *text, struct str word, struct text_symbol *symbols)
 {
-    for (size_t i = 0; i < word.len; i++)
+    for (size_t i = 0; i < word.len; i++) {
         symbols[i] = (struct text_symbol){
             .at = (uint32_t)i, .len = 1, .id = text->bytes[(unsigned char)word.ptr[i]]};
+    }
 }
 
 static bool encode_word(struct text_run *run, struct str word)
@@ -286,25 +315,31 @@ static bool encode_word(struct text_run *run, struct str word)
     struct bpe_run *scratch = run->scratch;
     if (bpe->words.slots) {
         const int64_t id = text_table_find(&bpe->words, word.ptr, word.len);
-        if (id >= 0)
+        if (id >= 0) {
             return text_ids_add(run->out, (text_id)id);
+        }
     }
     if (word.len <= TEXT_MERGE_SHORT) {
         struct text_symbol symbols[TEXT_MERGE_SHORT];
         set_bytes(text, word, symbols);
         const size_t count = text_merge_short(text, word, symbols, word.len, pair_find);
-        for (size_t i = 0; i < count; i++)
-            if (!emit(run, word, &symbols[i]))
+        for (size_t i = 0; i < count; i++) {
+            if (!emit(run, word, &symbols[i])) {
                 return false;
+            }
+        }
         return true;
     }
-    if (!text_merge_reserve(&scratch->merge, word.len))
+    if (!text_merge_reserve(&scratch->merge, word.len)) {
         return false;
+    }
     set_bytes(text, word, scratch->merge.symbols);
     text_merge_long(&scratch->merge, text, word, word.len, pair_find);
-    for (size_t i = 0; i < word.len; i++)
-        if (scratch->merge.symbols[i].len > 0 && !emit(run, word, &scratch->merge.symbols[i]))
+    for (size_t i = 0; i < word.len; i++) {
+        if (scratch->merge.symbols[i].len > 0 && !emit(run, word, &scratch->merge.symbols[i])) {
             return false;
+        }
+    }
     return true;
 }
 
@@ -317,9 +352,11 @@ static bool encode_part(struct text_run *run, struct str part, size_t stage)
     bool hit;
     struct text_cache_entry *entry = text_cache_at(&run->cache, part, (unsigned)stage, &hit);
     if (hit) {
-        for (size_t i = 0; i < entry->count; i++)
-            if (!text_ids_add(run->out, entry->ids[i]))
+        for (size_t i = 0; i < entry->count; i++) {
+            if (!text_ids_add(run->out, entry->ids[i])) {
                 return false;
+            }
+        }
         return true;
     }
     const size_t first = run->out->count;
@@ -333,9 +370,10 @@ static bool encode_part(struct text_run *run, struct str part, size_t stage)
             ok = encode_part(run, str_slice(part, at, to), stage + 1);
         }
     }
-    if (ok && entry)
+    if (ok && entry) {
         text_cache_put(entry, part, (unsigned)stage, run->out->ids + first,
                        run->out->count - first);
+    }
     return ok;
 }
 
@@ -344,8 +382,9 @@ static size_t invalid_prefix(struct str s)
 {
     size_t len = 0;
     uint32_t code;
-    while (len < s.len && utf8_decode(s, len, &code) == 0)
+    while (len < s.len && utf8_decode(s, len, &code) == 0) {
         len++;
+    }
     return len;
 }
 
@@ -355,19 +394,23 @@ static bool bpe_encode(struct text_run *run, struct str s, struct err *err)
     if (!run->scratch) {
         struct bpe_run *scratch = MEM_NEW(struct bpe_run);
         run->scratch = scratch;
-        if (!scratch || !text_split_begin(&scratch->split, bpe->split))
+        if (!scratch || !text_split_begin(&scratch->split, bpe->split)) {
             return err_set_memory(err, sizeof *scratch);
+        }
     }
-    if (s.len >= UINT32_MAX / 4)
+    if (s.len >= UINT32_MAX / 4) {
         return err_set(err, ERR_TOO_LARGE, "a text of %zu bytes is too long", s.len);
+    }
     while (s.len > 0) {
         const size_t valid = utf8_valid_prefix(s);
-        if (valid > 0 && !encode_part(run, str_slice(s, 0, valid), 0))
+        if (valid > 0 && !encode_part(run, str_slice(s, 0, valid), 0)) {
             return err_set_memory(err, s.len);
+        }
         s = str_slice(s, valid, s.len);
         const size_t invalid = invalid_prefix(s);
-        if (invalid > 0 && !encode_word(run, str_slice(s, 0, invalid)))
+        if (invalid > 0 && !encode_word(run, str_slice(s, 0, invalid))) {
             return err_set_memory(err, s.len);
+        }
         s = str_slice(s, invalid, s.len);
     }
     return true;
@@ -376,8 +419,9 @@ static bool bpe_encode(struct text_run *run, struct str s, struct err *err)
 static void bpe_run_end(struct text_run *run)
 {
     struct bpe_run *scratch = run->scratch;
-    if (!scratch)
+    if (!scratch) {
         return;
+    }
     text_split_end(&scratch->split);
     text_merge_deinit(&scratch->merge);
     mem_free(scratch);

@@ -11,8 +11,9 @@ static struct str piece_at(const struct text *text, text_id id, bool special, bo
     struct str piece = text_piece(text, id, special);
     if (*at_start && piece.len > 0) {
         *at_start = false;
-        if (text->add_space_prefix && piece.ptr[0] == ' ')
+        if (text->add_space_prefix && piece.ptr[0] == ' ') {
             piece = str_slice(piece, 1, piece.len);
+        }
     }
     return piece;
 }
@@ -20,8 +21,9 @@ static struct str piece_at(const struct text *text, text_id id, bool special, bo
 void text_decode(const struct text *text, const text_id *ids, size_t count, bool special,
                  bool at_start, struct buf *out)
 {
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         buf_add(out, piece_at(text, ids[i], special, &at_start));
+    }
 }
 
 void text_stream_init(struct text_stream *stream, const struct text *text, bool special,
@@ -33,13 +35,15 @@ void text_stream_init(struct text_stream *stream, const struct text *text, bool 
 void text_stream_feed(struct text_stream *stream, text_id id, struct buf *out)
 {
     const struct str piece = piece_at(stream->text, id, stream->special, &stream->at_start);
-    if (piece.len == 0)
+    if (piece.len == 0) {
         return;
+    }
     const size_t start = out->len;
     buf_add(out, (struct str){.ptr = stream->held, .len = stream->held_len});
     buf_add(out, piece);
-    if (out->failed)
+    if (out->failed) {
         return;
+    }
     stream->held_len = utf8_incomplete_tail(str_slice(buf_view(out), start, out->len));
     memcpy(stream->held, out->ptr + out->len - stream->held_len, stream->held_len);
     out->len -= stream->held_len;

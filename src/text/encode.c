@@ -8,8 +8,9 @@ bool text_ids_add(struct text_ids *ids, text_id id)
     if (UNLIKELY(ids->count == ids->cap)) {
         const size_t cap = ids->cap < 64 ? 64 : ids->cap * 2;
         text_id *grown = mem_resize(ids->ids, cap, sizeof *grown);
-        if (!grown)
+        if (!grown) {
             return false;
+        }
         ids->ids = grown;
         ids->cap = cap;
     }
@@ -26,9 +27,21 @@ void text_ids_deinit(struct text_ids *ids)
 bool text_run_byte(struct text_run *run, unsigned char byte)
 {
     const text_id id = run->text->bytes[byte];
-    if (id != TEXT_NONE)
+    if (id != TEXT_NONE) {
         return text_ids_add(run->out, id);
-    return run->text->unk == TEXT_NONE || text_ids_add(run->out, run->text->unk);
+    }
+    if (run->text->unk != TEXT_NONE) {
+        return text_ids_add(run->out, run->text->unk);
+    }
+    /* DeepSeek's vocabulary has no tokens for the 13 bytes that UTF-8 never uses */
+    static const unsigned char replacement[] = {0xEF, 0xBF, 0xBD};
+    for (size_t i = 0; i < sizeof replacement; i++) {
+        const text_id part = run->text->bytes[replacement[i]];
+        if (part != TEXT_NONE && !text_ids_add(run->out, part)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* Where in the text control tokens are looked for: walks the spans, joining those that touch. */
@@ -60,16 +73,19 @@ static bool find_special(const struct text *text, struct str s, size_t at, struc
 {
     const struct text_special *special = &text->special;
     const bool nowhere = allowed->opts->special_span_count == 0 && !allowed->opts->parse_special;
-    if (special->count == 0 || (nowhere && !special->has_free))
+    if (special->count == 0 || (nowhere && !special->has_free)) {
         return false;
+    }
     for (; at < s.len; at++) {
         const unsigned byte = (unsigned char)s.ptr[at];
-        if (special->first[byte] == special->first[byte + 1])
+        if (special->first[byte] == special->first[byte + 1]) {
             continue;
+        }
         const size_t limit = allowed_limit(allowed, at);
         if ((limit > 0 || special->free_first[byte]) &&
-            text_special_match_at(special, s, at, limit, match))
+            text_special_match_at(special, s, at, limit, match)) {
             return true;
+        }
     }
     return false;
 }
@@ -101,26 +117,32 @@ static bool encode_all(struct text_run *run, struct str s, const struct text_enc
     size_t at = 0;
     bool found = find_special(text, s, at, &allowed, &match);
     const bool has_head = found && match.from == 0 && (text_id)match.id == head;
-    if (opts->add_special && head != TEXT_NONE && !has_head && !text_ids_add(run->out, head))
+    if (opts->add_special && head != TEXT_NONE && !has_head && !text_ids_add(run->out, head)) {
         return err_set_memory(err, sizeof head);
+    }
     for (;;) {
         const size_t to = found ? match.from : s.len;
-        if (to > at && !text->model->encode(run, str_slice(s, at, to), err))
+        if (to > at && !text->model->encode(run, str_slice(s, at, to), err)) {
             return false;
-        if (!found)
+        }
+        if (!found) {
             break;
-        if (!text_ids_add(run->out, (text_id)match.id))
+        }
+        if (!text_ids_add(run->out, (text_id)match.id)) {
             return err_set_memory(err, sizeof match.id);
+        }
         at = match.to;
         while (at < s.len && (text->flags[match.id] & TEXT_FLAG_RSTRIP) &&
-               is_ascii_space(s.ptr[at]))
+               is_ascii_space(s.ptr[at])) {
             at++;
+        }
         found = find_special(text, s, at, &allowed, &match);
     }
     const size_t count = run->out->count;
     const bool has_tail = count > start && run->out->ids[count - 1] == tail && match.to == s.len;
-    if (opts->add_special && tail != TEXT_NONE && !has_tail && !text_ids_add(run->out, tail))
+    if (opts->add_special && tail != TEXT_NONE && !has_tail && !text_ids_add(run->out, tail)) {
         return err_set_memory(err, sizeof tail);
+    }
     return true;
 }
 
@@ -133,7 +155,8 @@ bool text_encode(const struct text *text, struct str s, const struct text_encode
     const bool ok = encode_all(&run, s, opts, err);
     text->model->run_end(&run);
     text_cache_deinit(&run.cache);
-    if (!ok)
+    if (!ok) {
         out->count = before;
+    }
     return ok;
 }

@@ -67,8 +67,9 @@ static const struct {
 static void mark(struct text *text, text_id id)
 {
     text->flags[id] |= TEXT_FLAG_END;
-    if (text->kinds[id] == TEXT_USER_DEFINED)
+    if (text->kinds[id] == TEXT_USER_DEFINED) {
         text->kinds[id] = TEXT_CONTROL;
+    }
 }
 
 static void mark_names(struct text *text)
@@ -76,20 +77,24 @@ static void mark_names(struct text *text)
     unsigned seen = 0;
     for (size_t i = 0; i < NAME_COUNT; i++) {
         const text_id id = text_find(text, str_of(names[i].name));
-        if (id == TEXT_NONE)
+        if (id == TEXT_NONE) {
             continue;
-        if (names[i].flags & NAME_STRONG)
+        }
+        if (names[i].flags & NAME_STRONG) {
             text->kinds[id] = TEXT_CONTROL;
-        if (text->kinds[id] == TEXT_CONTROL)
+        }
+        if (text->kinds[id] == TEXT_CONTROL) {
             seen |= names[i].flags;
+        }
     }
     const bool has_return = (seen & NAME_RETURN) && (seen & NAME_CALL);
     for (size_t i = 0; i < NAME_COUNT; i++) {
         const text_id id = text_find(text, str_of(names[i].name));
         if (id == TEXT_NONE || text->kinds[id] != TEXT_CONTROL || !(names[i].flags & NAME_ENDS) ||
             ((names[i].flags & NAME_NO_END) && has_return) ||
-            ((names[i].flags & NAME_NO_EOS) && (seen & NAME_TOOL)))
+            ((names[i].flags & NAME_NO_EOS) && (seen & NAME_TOOL))) {
             continue;
+        }
         text->flags[id] |= TEXT_FLAG_END;
     }
 }
@@ -98,23 +103,27 @@ static void mark_names(struct text *text)
 static bool mark_key(struct text *text, const struct gguf *gguf, const char *key, struct err *err)
 {
     const struct gguf_entry *entry = gguf_find(gguf, str_of(key));
-    if (!entry)
+    if (!entry) {
         return true;
+    }
     if (entry->value.kind != GGUF_ARRAY) {
         text_id id = TEXT_NONE;
-        if (!text_id_read(text, gguf, key, true, &id, err))
+        if (!text_id_read(text, gguf, key, true, &id, err)) {
             return false;
+        }
         mark(text, id);
         return true;
     }
     const enum gguf_kind kind = entry->value.item_kind;
-    if (kind == GGUF_STRING || kind == GGUF_F32 || kind == GGUF_F64 || kind == GGUF_BOOL)
+    if (kind == GGUF_STRING || kind == GGUF_F32 || kind == GGUF_F64 || kind == GGUF_BOOL) {
         return err_set(err, ERR_FORMAT, "%s is not a list of integers", key);
+    }
     for (uint64_t i = 0; i < entry->value.count; i++) {
         const int64_t id = gguf_item_i64(&entry->value, i);
-        if (id < 0 || (uint64_t)id >= text->count)
+        if (id < 0 || (uint64_t)id >= text->count) {
             return err_set(err, ERR_FORMAT, "%s: item %llu is %lld, but the ids are 0 to %zu", key,
                            (unsigned long long)i, (long long)id, text->count - 1);
+        }
         mark(text, (text_id)id);
     }
     return true;
@@ -124,22 +133,28 @@ static bool mark_key(struct text *text, const struct gguf *gguf, const char *key
 static void mark_rstrip(struct text *text, const struct gguf *gguf)
 {
     struct str name = {0};
-    if (!gguf_get_str(gguf, STR("general.name"), &name, NULL, NULL))
+    if (!gguf_get_str(gguf, STR("general.name"), &name, NULL, NULL)) {
         return;
+    }
     bool is_phi3 = false;
-    for (size_t i = 0; i < name.len; i++)
+    for (size_t i = 0; i < name.len; i++) {
         is_phi3 = is_phi3 || str_eq_nocase(str_slice(name, i, i + 5), STR("phi-3")) ||
                   str_eq_nocase(str_slice(name, i, i + 4), STR("phi3"));
-    if (!is_phi3)
+    }
+    if (!is_phi3) {
         return;
-    for (size_t id = 0; id < text->count; id++)
-        if (text->kinds[id] == TEXT_CONTROL || text->kinds[id] == TEXT_USER_DEFINED)
+    }
+    for (size_t id = 0; id < text->count; id++) {
+        if (text->kinds[id] == TEXT_CONTROL || text->kinds[id] == TEXT_USER_DEFINED) {
             text->flags[id] |= TEXT_FLAG_RSTRIP;
+        }
+    }
     static const char *const others[] = {"<unk>", "<s>", "<|endoftext|>"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         const text_id id = text_find(text, str_of(others[i]));
-        if (id != TEXT_NONE)
+        if (id != TEXT_NONE) {
             text->flags[id] &= (uint8_t)~TEXT_FLAG_RSTRIP;
+        }
     }
 }
 
@@ -152,13 +167,17 @@ bool text_endings_mark(struct text *text, const struct gguf *gguf, struct err *e
         "tokenizer.ggml.fim_sep_token_id",
     };
     mark_names(text);
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        if (!mark_key(text, gguf, keys[i], err))
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        if (!mark_key(text, gguf, keys[i], err)) {
             return false;
-    if (text->eos != TEXT_NONE)
+        }
+    }
+    if (text->eos != TEXT_NONE) {
         mark(text, text->eos);
-    if (text->bos != TEXT_NONE && text->kinds[text->bos] == TEXT_USER_DEFINED)
+    }
+    if (text->bos != TEXT_NONE && text->kinds[text->bos] == TEXT_USER_DEFINED) {
         text->kinds[text->bos] = TEXT_CONTROL;
+    }
     mark_rstrip(text, gguf);
     return true;
 }

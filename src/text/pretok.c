@@ -134,9 +134,11 @@ const struct text_pretok *text_pretok_find(struct str name)
 {
     for (size_t i = 0; i < sizeof pretoks / sizeof *pretoks; i++) {
         struct str rest = str_of(pretoks[i].names);
-        while (rest.len > 0)
-            if (str_eq(str_cut(&rest, ' '), name))
+        while (rest.len > 0) {
+            if (str_eq(str_cut(&rest, ' '), name)) {
                 return &pretoks[i];
+            }
+        }
     }
     return NULL;
 }

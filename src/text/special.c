@@ -21,10 +21,13 @@ static int compare(const struct text_special *special, uint32_t a, uint32_t b)
 static void sift_down(struct text_special *special, size_t at, size_t count)
 {
     for (size_t child; (child = 2 * at + 1) < count; at = child) {
-        if (child + 1 < count && compare(special, special->ids[child], special->ids[child + 1]) < 0)
+        if (child + 1 < count &&
+            compare(special, special->ids[child], special->ids[child + 1]) < 0) {
             child++;
-        if (compare(special, special->ids[at], special->ids[child]) >= 0)
+        }
+        if (compare(special, special->ids[at], special->ids[child]) >= 0) {
             return;
+        }
         const uint32_t id = special->ids[at];
         special->ids[at] = special->ids[child];
         special->ids[child] = id;
@@ -33,8 +36,9 @@ static void sift_down(struct text_special *special, size_t at, size_t count)
 
 static void sort(struct text_special *special)
 {
-    for (size_t i = special->count / 2; i-- > 0;)
+    for (size_t i = special->count / 2; i-- > 0;) {
         sift_down(special, i, special->count);
+    }
     for (size_t end = special->count; end > 1; end--) {
         const uint32_t id = special->ids[0];
         special->ids[0] = special->ids[end - 1];
@@ -48,8 +52,9 @@ bool text_special_init(struct text_special *special, const struct text_strings *
 {
     *special = (struct text_special){.raw = raw};
     size_t count = 0;
-    for (size_t i = 0; i < raw->count; i++)
+    for (size_t i = 0; i < raw->count; i++) {
         count += kind_is_special(kinds[i]);
+    }
     special->ids = MEM_ARRAY(uint32_t, count);
     special->is_free = MEM_ARRAY(uint8_t, count);
     if (!special->ids || !special->is_free) {
@@ -58,19 +63,22 @@ bool text_special_init(struct text_special *special, const struct text_strings *
     }
     for (size_t i = 0; i < raw->count; i++) {
         const size_t len = text_strings_get(raw, i).len;
-        if (kind_is_special(kinds[i]) && len > 0 && len <= TEXT_SPECIAL_BYTES_MAX)
+        if (kind_is_special(kinds[i]) && len > 0 && len <= TEXT_SPECIAL_BYTES_MAX) {
             special->ids[special->count++] = (uint32_t)i;
+        }
     }
     sort(special);
     for (size_t i = 0; i < special->count; i++) {
         const unsigned char byte = (unsigned char)text_strings_get(raw, special->ids[i]).ptr[0];
         special->first[byte + 1]++;
         special->is_free[i] = kinds[special->ids[i]] == TEXT_USER_DEFINED;
-        if (special->is_free[i])
+        if (special->is_free[i]) {
             special->free_first[byte] = special->has_free = true;
+        }
     }
-    for (size_t byte = 0; byte < 256; byte++)
+    for (size_t byte = 0; byte < 256; byte++) {
         special->first[byte + 1] += special->first[byte];
+    }
     return true;
 }
 
@@ -88,10 +96,11 @@ static size_t lower_bound(const struct text_special *special, size_t low, size_t
     while (low < high) {
         const size_t middle = low + (high - low) / 2;
         const struct str s = text_strings_get(special->raw, special->ids[middle]);
-        if ((unsigned char)s.ptr[depth] < byte)
+        if ((unsigned char)s.ptr[depth] < byte) {
             low = middle + 1;
-        else
+        } else {
             high = middle;
+        }
     }
     return low;
 }
@@ -111,8 +120,9 @@ bool text_special_match_at(const struct text_special *special, struct str s, siz
             }
             low++;
         }
-        if (at + depth >= s.len)
+        if (at + depth >= s.len) {
             break;
+        }
         const unsigned byte = (unsigned char)s.ptr[at + depth];
         low = lower_bound(special, low, high, depth, byte);
         high = lower_bound(special, low, high, depth, byte + 1);

@@ -47,10 +47,11 @@ static void rewrite_spaces(const char *regex, struct buf *out)
             buf_add_char(out, *at++);
             buf_add_char(out, *at);
         } else {
-            if (*at == '[')
+            if (*at == '[') {
                 in_class = true; /* a '[' inside a class is escaped in the table */
-            else if (*at == ']')
+            } else if (*at == ']') {
                 in_class = false;
+            }
             buf_add_char(out, *at);
         }
     }
@@ -130,12 +131,14 @@ struct text_split *text_split_open(const struct text_pretok *pretok, struct err 
         }
         uint32_t captures = 0;
         pcre2_pattern_info(code, PCRE2_INFO_CAPTURECOUNT, &captures);
-        if (captures + 1 > split->pairs_max)
+        if (captures + 1 > split->pairs_max) {
             split->pairs_max = captures + 1;
-        if (is_digits)
+        }
+        if (is_digits) {
             split->digits = code;
-        else
+        } else {
             split->stages[split->stage_count] = code;
+        }
         split->stage_count++;
     }
     return split;
@@ -143,10 +146,12 @@ struct text_split *text_split_open(const struct text_pretok *pretok, struct err 
 
 void text_split_close(struct text_split *split)
 {
-    if (!split)
+    if (!split) {
         return;
-    for (size_t i = 0; i < TEXT_STAGES_MAX; i++)
+    }
+    for (size_t i = 0; i < TEXT_STAGES_MAX; i++) {
         pcre2_code_free(split->stages[i]);
+    }
     pcre2_code_free(split->digits);
     pcre2_general_context_free(split->memory);
     mem_free(split);
@@ -176,13 +181,16 @@ static bool find(struct text_split_run *run, const pcre2_code *code, struct str 
 {
     pcre2_match_data *data = run->match_data;
     int result = PCRE2_ERROR_JIT_STACKLIMIT;
-    if (run->split->has_jit)
+    if (run->split->has_jit) {
         result = pcre2_jit_match(code, (PCRE2_SPTR)part.ptr, part.len, at, 0, data, NULL);
-    if (result < 0 && result != PCRE2_ERROR_NOMATCH)
+    }
+    if (result < 0 && result != PCRE2_ERROR_NOMATCH) {
         result = pcre2_match(code, (PCRE2_SPTR)part.ptr, part.len, at,
                              PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, data, NULL);
-    if (result < 0)
+    }
+    if (result < 0) {
         return false;
+    }
     const PCRE2_SIZE *ends = pcre2_get_ovector_pointer(data);
     *from = ends[0];
     *to = ends[1];
@@ -198,8 +206,9 @@ static size_t digits_group(struct text_split_run *run, struct str part, size_t a
     run->grouped_to = end;
     size_t bytes = 0;
     uint32_t code;
-    for (size_t left = over ? over : 3; left > 0 && bytes < digits.len; left--)
+    for (size_t left = over ? over : 3; left > 0 && bytes < digits.len; left--) {
         bytes += utf8_decode(digits, bytes, &code);
+    }
     return bytes;
 }
 
@@ -214,8 +223,9 @@ void text_split_next(struct text_split_run *run, size_t stage, struct str part, 
     } else if (!find(run, code ? code : run->split->digits, part, at, &from, &end)) {
         from = end = part.len;
     }
-    if (at == 0)
+    if (at == 0) {
         run->grouped_to = 0;
+    }
     if (from > at) {
         *to = from;
         *match_to = end;

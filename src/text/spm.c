@@ -51,9 +51,11 @@ static size_t spell(struct str raw, char *out)
 
 static bool crosses_words(struct str s)
 {
-    for (size_t at = 1; at + SPACE_MARK_LEN <= s.len; at++)
-        if (is_mark(s, at) && !(at >= SPACE_MARK_LEN && is_mark(s, at - SPACE_MARK_LEN)))
+    for (size_t at = 1; at + SPACE_MARK_LEN <= s.len; at++) {
+        if (is_mark(s, at) && !(at >= SPACE_MARK_LEN && is_mark(s, at - SPACE_MARK_LEN))) {
             return true;
+        }
+    }
     return false;
 }
 
@@ -75,8 +77,9 @@ static void spm_defaults(struct text *text, const struct gguf *gguf)
 static void spm_close(void *state)
 {
     struct spm *spm = state;
-    if (!spm)
+    if (!spm) {
         return;
+    }
     text_table_deinit(&spm->words);
     mem_free(spm);
 }
@@ -86,19 +89,23 @@ static bool spm_open(struct text *text, const struct gguf *gguf, struct err *err
     (void)gguf;
     struct spm *spm = MEM_NEW(struct spm);
     text->state = spm;
-    if (!spm)
+    if (!spm) {
         return err_set_memory(err, sizeof *spm);
-    if (!text_table_init(&spm->words, &text->raw, text->count, err))
+    }
+    if (!text_table_init(&spm->words, &text->raw, text->count, err)) {
         return false;
+    }
     spm->has_words = true;
     for (size_t id = 0; id < text->count; id++) {
         const struct str raw = text_strings_get(&text->raw, id);
-        if (!text_kind_is_plain(text->kinds[id]) || raw.len == 0)
+        if (!text_kind_is_plain(text->kinds[id]) || raw.len == 0) {
             continue;
+        }
         text_table_add(&spm->words, (uint32_t)id);
         spm->word_len_max = raw.len > spm->word_len_max ? raw.len : spm->word_len_max;
-        if (crosses_words(raw))
+        if (crosses_words(raw)) {
             spm->has_words = false;
+        }
     }
     return true;
 }
@@ -126,22 +133,27 @@ static inline uint32_t pair_find(const struct text *text, struct str word,
 {
     const struct spm *spm = text->state;
     const size_t len = (size_t)left->len + right->len;
-    if (len > spm->word_len_max)
+    if (len > spm->word_len_max) {
         return TEXT_MERGE_NONE;
+    }
     const int64_t id = text_table_find(&spm->words, word.ptr + left->at, len);
-    if (id < 0)
+    if (id < 0) {
         return TEXT_MERGE_NONE;
+    }
     *joined = (text_id)id;
     return score_priority(text, id);
 }
 
 static bool emit(struct text_run *run, struct str word, const struct text_symbol *symbol)
 {
-    if (LIKELY(symbol->id != TEXT_NONE))
+    if (LIKELY(symbol->id != TEXT_NONE)) {
         return text_ids_add(run->out, symbol->id);
-    for (size_t i = 0; i < symbol->len; i++)
-        if (!text_run_byte(run, (unsigned char)word.ptr[symbol->at + i]))
+    }
+    for (size_t i = 0; i < symbol->len; i++) {
+        if (!text_run_byte(run, (unsigned char)word.ptr[symbol->at + i])) {
             return false;
+        }
+    }
     return true;
 }
 
@@ -158,9 +170,11 @@ static bool encode_short(struct text_run *run, struct str word, struct text_symb
                          size_t count)
 {
     count = text_merge_short(run->text, word, symbols, count, pair_find);
-    for (size_t i = 0; i < count; i++)
-        if (!emit(run, word, &symbols[i]))
+    for (size_t i = 0; i < count; i++) {
+        if (!emit(run, word, &symbols[i])) {
             return false;
+        }
+    }
     return true;
 }
 
@@ -168,16 +182,20 @@ static bool encode_long(struct text_run *run, struct str word)
 {
     const struct spm *spm = run->text->state;
     struct spm_run *scratch = run->scratch;
-    if (!text_merge_reserve(&scratch->merge, word.len))
+    if (!text_merge_reserve(&scratch->merge, word.len)) {
         return false;
+    }
     struct text_symbol *symbols = scratch->merge.symbols;
     size_t count = 0;
-    for (size_t at = 0; at < word.len; at += symbols[count++].len)
+    for (size_t at = 0; at < word.len; at += symbols[count++].len) {
         symbols[count] = symbol_at(spm, word, at);
+    }
     text_merge_long(&scratch->merge, run->text, word, count, pair_find);
-    for (size_t i = 0; i < count; i++)
-        if (symbols[i].len > 0 && !emit(run, word, &symbols[i]))
+    for (size_t i = 0; i < count; i++) {
+        if (symbols[i].len > 0 && !emit(run, word, &symbols[i])) {
             return false;
+        }
+    }
     return true;
 }
 
@@ -187,20 +205,24 @@ static bool encode_word(struct text_run *run, struct str word)
     bool hit;
     struct text_cache_entry *entry = text_cache_at(&run->cache, word, 0, &hit);
     if (hit) {
-        for (size_t i = 0; i < entry->count; i++)
-            if (!text_ids_add(run->out, entry->ids[i]))
+        for (size_t i = 0; i < entry->count; i++) {
+            if (!text_ids_add(run->out, entry->ids[i])) {
                 return false;
+            }
+        }
         return true;
     }
     const size_t first = run->out->count;
     struct text_symbol symbols[TEXT_MERGE_SHORT];
     size_t count = 0, at = 0;
-    for (; at < word.len && count < TEXT_MERGE_SHORT; at += symbols[count++].len)
+    for (; at < word.len && count < TEXT_MERGE_SHORT; at += symbols[count++].len) {
         symbols[count] = symbol_at(spm, word, at);
+    }
     const bool ok =
         at == word.len ? encode_short(run, word, symbols, count) : encode_long(run, word);
-    if (ok && entry)
+    if (ok && entry) {
         text_cache_put(entry, word, 0, run->out->ids + first, run->out->count - first);
+    }
     return ok;
 }
 
@@ -209,23 +231,27 @@ static void mark_spaces(const struct text *text, struct str s, struct buf *out)
 {
     const bool squeeze = text->remove_extra_spaces;
     if (squeeze) {
-        while (s.len > 0 && s.ptr[0] == ' ')
+        while (s.len > 0 && s.ptr[0] == ' ') {
             s = str_slice(s, 1, s.len);
-        while (s.len > 0 && s.ptr[s.len - 1] == ' ')
+        }
+        while (s.len > 0 && s.ptr[s.len - 1] == ' ') {
             s.len--;
+        }
     }
     buf_clear(out);
-    if (s.len > 0 && text->add_space_prefix)
+    if (s.len > 0 && text->add_space_prefix) {
         buf_add_text(out, SPACE_MARK);
+    }
     while (s.len > 0) {
         size_t space = str_find(s, STR(" "), 0);
         space = space < s.len ? space : s.len;
         buf_add(out, str_slice(s, 0, space));
-        if (space < s.len)
+        if (space < s.len) {
             buf_add_text(out, SPACE_MARK);
-        do
+        }
+        do {
             space++;
-        while (squeeze && space < s.len && s.ptr[space] == ' ');
+        } while (squeeze && space < s.len && s.ptr[space] == ' ');
         s = str_slice(s, space, s.len);
     }
 }
@@ -233,15 +259,18 @@ static void mark_spaces(const struct text *text, struct str s, struct buf *out)
 /* End of the word at `at`: where a mark follows another character. */
 static size_t word_end(struct str s, size_t at)
 {
-    while (is_mark(s, at))
+    while (is_mark(s, at)) {
         at += SPACE_MARK_LEN;
+    }
     for (; at < s.len; at++) {
         const char *mark = memchr(s.ptr + at, SPACE_MARK[0], s.len - at);
-        if (!mark)
+        if (!mark) {
             return s.len;
+        }
         at = (size_t)(mark - s.ptr);
-        if (is_mark(s, at))
+        if (is_mark(s, at)) {
             return at;
+        }
     }
     return s.len;
 }
@@ -251,20 +280,24 @@ static bool spm_encode(struct text_run *run, struct str s, struct err *err)
     const struct spm *spm = run->text->state;
     if (!run->scratch) {
         run->scratch = MEM_NEW(struct spm_run);
-        if (!run->scratch)
+        if (!run->scratch) {
             return err_set_memory(err, sizeof(struct spm_run));
+        }
     }
-    if (s.len >= UINT32_MAX / 4)
+    if (s.len >= UINT32_MAX / 4) {
         return err_set(err, ERR_TOO_LARGE, "a text of %zu bytes is too long", s.len);
+    }
     struct spm_run *scratch = run->scratch;
     mark_spaces(run->text, s, &scratch->marked);
-    if (scratch->marked.failed)
+    if (scratch->marked.failed) {
         return err_set_memory(err, s.len);
+    }
     const struct str marked = buf_view(&scratch->marked);
     for (size_t at = 0, to; at < marked.len; at = to) {
         to = spm->has_words ? word_end(marked, at) : marked.len;
-        if (!encode_word(run, str_slice(marked, at, to)))
+        if (!encode_word(run, str_slice(marked, at, to))) {
             return err_set_memory(err, s.len);
+        }
     }
     return true;
 }
@@ -272,8 +305,9 @@ static bool spm_encode(struct text_run *run, struct str s, struct err *err)
 static void spm_run_end(struct text_run *run)
 {
     struct spm_run *scratch = run->scratch;
-    if (!scratch)
+    if (!scratch) {
         return;
+    }
     text_merge_deinit(&scratch->merge);
     buf_deinit(&scratch->marked);
     mem_free(scratch);

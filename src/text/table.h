@@ -89,14 +89,17 @@ static inline int64_t text_table_find(const struct text_table *table, const char
     const uint64_t hash = text_hash(bytes, len, table->seed);
     for (size_t at = hash & table->mask;; at = (at + 1) & table->mask) {
         const uint64_t slot = table->slots[at];
-        if (slot == 0)
+        if (slot == 0) {
             return -1;
-        if (slot >> 32 != hash >> 32)
+        }
+        if (slot >> 32 != hash >> 32) {
             continue;
+        }
         const uint32_t index = (uint32_t)slot - 1;
         const struct str s = text_strings_get(table->strings, index);
-        if (s.len == len && memcmp(s.ptr, bytes, len) == 0)
+        if (s.len == len && memcmp(s.ptr, bytes, len) == 0) {
             return index;
+        }
     }
 }
 

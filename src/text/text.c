@@ -17,8 +17,9 @@ static const struct gguf_value *find_array(const struct gguf *gguf, const char *
                                            enum gguf_kind item_kind, bool *ok, struct err *err)
 {
     const struct gguf_entry *entry = gguf_find(gguf, str_of(key));
-    if (!entry)
+    if (!entry) {
         return NULL;
+    }
     const struct gguf_value *value = &entry->value;
     const bool is_number = item_kind != GGUF_STRING && value->item_kind != GGUF_STRING;
     if (value->kind != GGUF_ARRAY || (value->item_kind != item_kind && !is_number)) {
@@ -48,32 +49,39 @@ static bool load_tokens(struct text *text, const struct gguf *gguf, struct err *
     bool ok = true;
     const struct gguf_value *tokens =
         find_array(gguf, "tokenizer.ggml.tokens", GGUF_STRING, &ok, err);
-    if (!ok)
+    if (!ok) {
         return false;
-    if (!tokens || tokens->count == 0)
+    }
+    if (!tokens || tokens->count == 0) {
         return err_set(err, ERR_FORMAT, "tokenizer.ggml.tokens is %s",
                        tokens ? "empty" : "missing");
-    if (tokens->count > TEXT_COUNT_MAX)
+    }
+    if (tokens->count > TEXT_COUNT_MAX) {
         return err_set(err, ERR_FORMAT, "tokenizer.ggml.tokens has %llu items, more than %d",
                        (unsigned long long)tokens->count, TEXT_COUNT_MAX);
+    }
     text->count = (size_t)tokens->count;
     size_t bytes = 0;
-    for (size_t i = 0; i < text->count; i++)
+    for (size_t i = 0; i < text->count; i++) {
         bytes += tokens->texts[i].len;
+    }
     if (!text_strings_init(&text->raw, text->count, bytes, err) ||
-        !text_table_init(&text->by_raw, &text->raw, text->count, err))
+        !text_table_init(&text->by_raw, &text->raw, text->count, err)) {
         return false;
+    }
     for (size_t i = 0; i < text->count; i++) {
         const struct str token = tokens->texts[i];
-        if (token.len > 0)
+        if (token.len > 0) {
             memcpy(text_strings_next(&text->raw, i), token.ptr, token.len);
+        }
         text_strings_end(&text->raw, i, token.len);
         const int64_t before = token.len > 0 ? text_table_add(&text->by_raw, (uint32_t)i) : -1;
         char quote[STR_QUOTE_MAX];
-        if (before >= 0)
+        if (before >= 0) {
             return err_set(err, ERR_FORMAT,
                            "tokenizer.ggml.tokens: items %lld and %zu are the same, \"%s\"",
                            (long long)before, i, str_quote(quote, token));
+        }
     }
     return true;
 }
@@ -83,22 +91,27 @@ static bool load_kinds(struct text *text, const struct gguf *gguf, struct err *e
     static const char key[] = "tokenizer.ggml.token_type";
     text->kinds = MEM_ARRAY(uint8_t, text->count);
     text->flags = MEM_ARRAY(uint8_t, text->count);
-    if (!text->kinds || !text->flags)
+    if (!text->kinds || !text->flags) {
         return err_set_memory(err, 2 * (unsigned long long)text->count);
+    }
     memset(text->kinds, TEXT_NORMAL, text->count);
     bool ok = true;
     const struct gguf_value *kinds = find_array(gguf, key, GGUF_I32, &ok, err);
-    if (!kinds)
+    if (!kinds) {
         return ok;
-    if (is_float(kinds->item_kind))
+    }
+    if (is_float(kinds->item_kind)) {
         return err_set(err, ERR_FORMAT, "%s is not a list of integers", key);
-    if (!check_count(text, key, kinds, err))
+    }
+    if (!check_count(text, key, kinds, err)) {
         return false;
+    }
     for (size_t i = 0; i < text->count; i++) {
         const int64_t kind = gguf_item_i64(kinds, i);
-        if (kind < 0 || kind > TEXT_BYTE)
+        if (kind < 0 || kind > TEXT_BYTE) {
             return err_set(err, ERR_FORMAT, "%s: item %zu is %lld, which is no kind of token", key,
                            i, (long long)kind);
+        }
         text->kinds[i] = kind == 0 ? TEXT_NORMAL : (uint8_t)kind; /* 0: "undefined" */
     }
     return true;
@@ -109,18 +122,22 @@ static bool load_scores(struct text *text, const struct gguf *gguf, struct err *
     static const char key[] = "tokenizer.ggml.scores";
     bool ok = true;
     const struct gguf_value *scores = find_array(gguf, key, GGUF_F32, &ok, err);
-    if (!scores)
+    if (!scores) {
         return ok;
-    if (!check_count(text, key, scores, err))
+    }
+    if (!check_count(text, key, scores, err)) {
         return false;
+    }
     text->scores = MEM_ARRAY(float, text->count);
-    if (!text->scores)
+    if (!text->scores) {
         return err_set_memory(err, 4 * (unsigned long long)text->count);
+    }
     for (size_t i = 0; i < text->count; i++) {
         text->scores[i] = is_float(scores->item_kind) ? (float)gguf_item_f64(scores, i)
                                                       : (float)gguf_item_i64(scores, i);
-        if (isnan(text->scores[i]))
+        if (isnan(text->scores[i])) {
             return err_set(err, ERR_FORMAT, "%s: item %zu is not a number", key, i);
+        }
     }
     return true;
 }
@@ -129,8 +146,9 @@ bool text_id_read(const struct text *text, const struct gguf *gguf, const char *
                   text_id *out, struct err *err)
 {
     const struct gguf_entry *entry = gguf_find(gguf, str_of(key));
-    if (!entry)
+    if (!entry) {
         return true;
+    }
     uint64_t id = UINT64_MAX;
     switch (entry->value.kind) {
     case GGUF_U8:
@@ -148,11 +166,12 @@ bool text_id_read(const struct text *text, const struct gguf *gguf, const char *
     default:
         return err_set(err, ERR_FORMAT, "%s is not an integer", key);
     }
-    if (id < text->count)
+    if (id < text->count) {
         *out = (text_id)id;
-    else if (needed)
+    } else if (needed) {
         return err_set(err, ERR_FORMAT, "%s is %lld, but the ids are 0 to %zu", key, (long long)id,
                        text->count - 1);
+    }
     return true;
 }
 
@@ -175,17 +194,20 @@ static bool load_settings(struct text *text, const struct gguf *gguf, struct err
 
 static int hex_digit(char c)
 {
-    if (c >= '0' && c <= '9')
+    if (c >= '0' && c <= '9') {
         return c - '0';
-    if (c >= 'A' && c <= 'F')
+    }
+    if (c >= 'A' && c <= 'F') {
         return c - 'A' + 10;
+    }
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 int text_byte_parse(struct str raw)
 {
-    if (raw.len != 6 || !str_starts(raw, STR("<0x")) || raw.ptr[5] != '>')
+    if (raw.len != 6 || !str_starts(raw, STR("<0x")) || raw.ptr[5] != '>') {
         return -1;
+    }
     const int high = hex_digit(raw.ptr[3]), low = hex_digit(raw.ptr[4]);
     return high < 0 || low < 0 ? -1 : 16 * high + low;
 }
@@ -193,10 +215,12 @@ int text_byte_parse(struct str raw)
 /* Pieces, and the byte tokens on the way. */
 static bool load_pieces(struct text *text, struct err *err)
 {
-    if (!text_strings_init(&text->pieces, text->count, text->raw.offsets[text->count], err))
+    if (!text_strings_init(&text->pieces, text->count, text->raw.offsets[text->count], err)) {
         return false;
-    for (size_t i = 0; i < 256; i++)
+    }
+    for (size_t i = 0; i < 256; i++) {
         text->bytes[i] = TEXT_NONE;
+    }
     for (size_t i = 0; i < text->count; i++) {
         const struct str raw = text_strings_get(&text->raw, i);
         char *out = text_strings_next(&text->pieces, i);
@@ -204,11 +228,12 @@ static bool load_pieces(struct text *text, struct err *err)
         if (text->kinds[i] == TEXT_BYTE) {
             const int byte = text_byte_parse(raw);
             char quote[STR_QUOTE_MAX];
-            if (byte < 0)
+            if (byte < 0) {
                 return err_set(err, ERR_FORMAT,
                                "tokenizer.ggml.tokens: item %zu is a byte token, but \"%s\" is "
                                "not of the form <0x41>",
                                i, str_quote(quote, raw));
+            }
             *out = (char)byte;
             len = 1;
             text->bytes[byte] = (text_id)i;
@@ -226,18 +251,22 @@ static const struct text_model *find_model(const struct gguf *gguf, struct err *
 {
     struct str name = {0};
     bool found;
-    if (!gguf_get_str(gguf, STR("tokenizer.ggml.model"), &name, &found, err))
+    if (!gguf_get_str(gguf, STR("tokenizer.ggml.model"), &name, &found, err)) {
         return NULL;
+    }
     if (!found) {
         err_set(err, ERR_FORMAT, "tokenizer.ggml.model is missing: the file has no tokenizer");
         return NULL;
     }
-    for (size_t i = 0; i < MODEL_COUNT; i++)
-        if (str_eq(name, str_of(models[i]->name)))
+    for (size_t i = 0; i < MODEL_COUNT; i++) {
+        if (str_eq(name, str_of(models[i]->name))) {
             return models[i];
+        }
+    }
     struct buf known = {0};
-    for (size_t i = 0; i < MODEL_COUNT; i++)
+    for (size_t i = 0; i < MODEL_COUNT; i++) {
         buf_add_format(&known, "%s%s (%s)", i > 0 ? ", " : "", models[i]->name, models[i]->what);
+    }
     char quote[STR_QUOTE_MAX];
     err_set(err, ERR_ARCH, "tokenizer model \"%s\" is not supported; supported are: %s",
             str_quote(quote, name), known.ptr ? known.ptr : "");
@@ -248,8 +277,9 @@ static const struct text_model *find_model(const struct gguf *gguf, struct err *
 static bool load(struct text *text, const struct gguf *gguf, struct err *err)
 {
     text->model = find_model(gguf, err);
-    if (!text->model)
+    if (!text->model) {
         return false;
+    }
     strcpy(text->name, text->model->name);
     return load_tokens(text, gguf, err) && load_kinds(text, gguf, err) &&
            load_scores(text, gguf, err) && load_settings(text, gguf, err) &&
@@ -265,8 +295,9 @@ struct text *text_open(const struct gguf *gguf, struct err *err)
         err_set_memory(err, sizeof *text);
         return NULL;
     }
-    if (load(text, gguf, err))
+    if (load(text, gguf, err)) {
         return text;
+    }
     err_wrap(err, "tokenizer");
     text_close(text);
     return NULL;
@@ -274,10 +305,12 @@ struct text *text_open(const struct gguf *gguf, struct err *err)
 
 void text_close(struct text *text)
 {
-    if (!text)
+    if (!text) {
         return;
-    if (text->model)
+    }
+    if (text->model) {
         text->model->close(text->state);
+    }
     text_special_deinit(&text->special);
     text_table_deinit(&text->by_raw);
     text_strings_deinit(&text->raw);
@@ -347,8 +380,9 @@ struct str text_raw(const struct text *text, text_id id)
 
 struct str text_piece(const struct text *text, text_id id, bool special)
 {
-    if (!is_id(text, id))
+    if (!is_id(text, id)) {
         return (struct str){0};
+    }
     const uint8_t kind = text->kinds[id];
     const bool hidden = kind == TEXT_CONTROL || kind == TEXT_UNKNOWN || kind == TEXT_UNUSED;
     return hidden && !special ? (struct str){0} : text_strings_get(&text->pieces, (size_t)id);

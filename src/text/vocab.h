@@ -87,7 +87,7 @@ bool text_endings_mark(struct text *text, const struct gguf *gguf, struct err *e
 bool text_id_read(const struct text *text, const struct gguf *gguf, const char *key, bool needed,
                   text_id *out, struct err *err);
 
-/* Emits one byte that no token covers: its byte token, else unknown, else nothing. */
+/* Emits one byte that no token covers: its byte token, else unknown, else U+FFFD. */
 bool text_run_byte(struct text_run *run, unsigned char byte);
 
 #endif
