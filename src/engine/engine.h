@@ -24,12 +24,14 @@ struct engine;
 struct engine_stream;
 
 struct engine_params {
-    struct model *model;     /* borrowed; must outlive the engine */
-    const struct text *text; /* borrowed */
-    uint32_t sequences_max;  /* running at once; <= model_params.sequences_max */
-    uint32_t batch_rows_max; /* rows of one step */
-    uint32_t prefill_chunk;  /* prompt rows of one sequence per step; 0: batch_rows_max */
-    uint32_t queue_max;      /* waiting requests; beyond it engine_submit is ERR_BUSY */
+    struct model *model;      /* borrowed; must outlive the engine */
+    const struct text *text;  /* borrowed */
+    uint32_t sequences_max;   /* running at once; <= model_params.sequences_max; no more than
+                                 batch_rows_max are used, so that each gets a row in each step */
+    uint32_t batch_rows_max;  /* rows of one step; <= model_params.batch_rows_max */
+    uint32_t prefill_chunk;   /* prompt rows of one sequence per step; 0: batch_rows_max */
+    uint32_t queue_max;       /* waiting requests; beyond it engine_submit is ERR_BUSY; >= 1 */
+    uint32_t logits_rows_max; /* as given to the model; 0: sequences_max */
 };
 
 /* Sampling, in the order in which it is applied. Names and neutral values as in llama-server;
@@ -79,7 +81,15 @@ struct engine_sampling engine_sampling_default(void);
 bool engine_sampling_check(const struct engine_sampling *sampling, size_t vocab_count,
                            struct err *err);
 
-enum { ENGINE_TOP_MAX = 20 };
+/* Bounds of a request; more is ERR_INVALID. */
+enum {
+    ENGINE_TOP_MAX = 20,            /* top_logprobs */
+    ENGINE_STOPS_MAX = 64,          /* stop strings */
+    ENGINE_BANNED_MAX = 64,         /* banned strings */
+    ENGINE_STRING_BYTES_MAX = 1024, /* of each of them; none may be empty */
+    ENGINE_BIASES_MAX = 1 << 16,
+    ENGINE_BREAKERS_MAX = 32 /* dry_sequence_breakers; their first 40 bytes count */
+};
 
 struct engine_request {
     const text_id *prompt; /* at least one token */
@@ -91,12 +101,13 @@ struct engine_request {
     bool ignore_eos;
     const struct str *stops; /* stop strings; not part of the output */
     size_t stop_count;
-    const struct str
-        *banned; /* strings that must not appear (ASCII case ignored); generation steps back */
+    const struct str *banned; /* strings that must not appear (ASCII case ignored): generation
+                                 steps back to the token where one began and takes another */
     size_t banned_count;
     bool wants_logprobs;
     uint32_t top_logprobs; /* 0..ENGINE_TOP_MAX */
-    bool prompt_logprobs;  /* an event per prompt token (legacy completions with echo) */
+    bool prompt_logprobs;  /* an event per prompt token (legacy completions with echo); the first
+                              token has no log probability: NaN */
     bool special;          /* control tokens appear in the text */
     struct str id;         /* for the log; the request id */
 };
@@ -105,8 +116,8 @@ enum engine_finish { ENGINE_STOP, ENGINE_LENGTH, ENGINE_CANCELLED };
 
 struct engine_logprob {
     text_id id;
-    float logprob; /* natural log, of the distribution before temperature and truncation, after bias
-                    */
+    float logprob; /* natural log, of the model's distribution after bias and bans, before
+                      penalties, truncation and temperature */
 };
 
 struct engine_token {
@@ -127,20 +138,26 @@ struct engine_timing {
 
 struct engine_event {
     enum engine_event_kind kind;
-    struct buf text;             /* whole UTF-8 characters (or bytes that can never be valid) */
+    struct buf text;             /* whole UTF-8 characters (or bytes that can never be valid); a
+                                    character that the end of generation cuts in half is left out */
     struct engine_token *tokens; /* [token_count] when logprobs were asked, else NULL */
     size_t token_count;          /* tokens that this text stands for; may be 0 */
     bool is_prompt;              /* prompt_logprobs: tokens of the prompt */
     enum engine_finish finish;   /* DONE */
     struct str stop_hit;         /* DONE by a stop string: which; borrowed from the stream */
-    uint32_t prompt_tokens, completion_tokens, cached_tokens; /* DONE */
+    uint32_t prompt_tokens, completion_tokens, cached_tokens; /* DONE; an end token that was
+                                                                 generated counts */
     struct engine_timing timing;                              /* DONE */
     struct err error;                                         /* ERROR */
 };
 
+enum { ENGINE_EVENTS_APART = 64 };
+
+/* ERR_MEMORY, ERR_IO (no thread), ERR_INVALID for counts of 0. */
 struct engine *engine_create(const struct engine_params *params, struct err *err);
 
-/* Refuses new requests, cancels what runs, joins the worker, frees. */
+/* Refuses new requests, cancels what runs, joins the worker, frees. Streams that are still open get
+ * their last event, may be read, and must be closed as usual. NULL is fine. */
 void engine_destroy(struct engine *engine);
 
 /* Copies the request, queues it, and returns its stream. `notify` (may be NULL) is called from the
@@ -150,11 +167,14 @@ void engine_destroy(struct engine *engine);
 struct engine_stream *engine_submit(struct engine *engine, const struct engine_request *request,
                                     void (*notify)(void *arg), void *notify_arg, struct err *err);
 
-/* Takes the next event; false if there is none yet. The caller frees it with engine_event_deinit.
+/* Takes the next event; false if there is none yet. Events stay separate until a reader is
+ * ENGINE_EVENTS_APART behind, then texts are joined; a stream that nobody reads holds at most the
+ * output of its sequence, which ends at the context. The caller frees it with engine_event_deinit.
  */
 bool engine_next(struct engine_stream *stream, struct engine_event *event);
 
-/* Like engine_next, but waits; for callers with a thread of their own. */
+/* Like engine_next, but waits; for callers with a thread of their own. After the last event it
+ * gives that event's kind again, without contents. */
 void engine_wait(struct engine_stream *stream, struct engine_event *event);
 void engine_event_deinit(struct engine_event *event);
 
@@ -189,7 +209,8 @@ struct engine_stats {
 
 void engine_stats_read(struct engine *engine, struct engine_stats *out);
 
-/* Longest sequence in tokens. */
+/* Longest sequence in tokens, prompt and answer: the model's context, or the whole cache where that
+ * is smaller. */
 uint32_t engine_ctx_tokens(const struct engine *engine);
 
 #endif

@@ -1,0 +1,354 @@
+/* One sequence: its copy of the request, and what happens with the logits of a step. */
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/size.h"
+#include "engine/state.h"
+#include "tensor/kernels.h"
+
+/* ---- copying a request ---- */
+
+static const struct str *copy_strings(struct arena *arena, const struct str *strings, size_t count)
+{
+    struct str *copy = ARENA_ARRAY(arena, struct str, count);
+    for (size_t i = 0; copy && i < count; i++) {
+        copy[i] = (struct str){arena_copy(arena, strings[i]), strings[i].len};
+        if (!copy[i].ptr) {
+            return NULL;
+        }
+    }
+    return copy;
+}
+
+static bool copy_request(struct engine_sequence *seq, const struct engine_request *from)
+{
+    struct arena *arena = &seq->stream->arena;
+    struct engine_request *to = &seq->request;
+    *to = *from;
+    to->prompt = NULL; /* the tokens have it */
+    to->stops = copy_strings(arena, from->stops, from->stop_count);
+    to->banned = copy_strings(arena, from->banned, from->banned_count);
+    to->sampling.dry_sequence_breakers =
+        copy_strings(arena, from->sampling.dry_sequence_breakers, from->sampling.dry_breaker_count);
+    to->id = (struct str){arena_copy(arena, from->id), from->id.len};
+    struct engine_bias *biases = ARENA_ARRAY(arena, struct engine_bias, from->sampling.bias_count);
+    if (!to->stops || !to->banned || !to->sampling.dry_sequence_breakers || !to->id.ptr ||
+        !biases) {
+        return false;
+    }
+    if (from->sampling.bias_count) {
+        memcpy(biases, from->sampling.biases, from->sampling.bias_count * sizeof *biases);
+    }
+    to->sampling.biases = biases;
+    seq->tokens = MEM_ARRAY(text_id, from->prompt_count);
+    seq->pages = MEM_ARRAY(uint32_t, seq->page_count);
+    if (!seq->tokens || !seq->pages) {
+        return false;
+    }
+    memcpy(seq->tokens, from->prompt, from->prompt_count * sizeof *seq->tokens);
+    return true;
+}
+
+uint32_t engine_sequence_tokens_max(const struct engine *engine,
+                                    const struct engine_request *request)
+{
+    uint32_t left = engine->ctx_tokens - (uint32_t)request->prompt_count;
+    bool is_bounded = request->has_max_tokens && request->max_tokens < left;
+    return (uint32_t)request->prompt_count + (is_bounded ? request->max_tokens : left);
+}
+
+struct engine_sequence *engine_sequence_create(struct engine *engine,
+                                               const struct engine_request *request,
+                                               void (*notify)(void *arg), void *notify_arg,
+                                               struct err *err)
+{
+    struct engine_sequence *seq = MEM_NEW(struct engine_sequence);
+    struct engine_stream *stream = engine_stream_create(engine, notify, notify_arg, err);
+    if (!seq || !stream) {
+        mem_free(seq);
+        if (stream) {
+            engine_stream_unref(stream);
+            engine_stream_unref(stream);
+            err_set_memory(err, sizeof *seq);
+        }
+        return NULL;
+    }
+    seq->stream = stream;
+    seq->submitted_ns = clock_now_ns();
+    seq->prompt_count = (uint32_t)request->prompt_count;
+    seq->token_count = seq->prompt_count;
+    seq->token_max = engine_sequence_tokens_max(engine, request);
+    seq->page_count = (seq->token_max + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
+    const struct text *text = engine->params.text;
+    if (!copy_request(seq, request)) {
+        err_set_memory(err, request->prompt_count * sizeof *seq->tokens);
+    } else if (engine_sampler_init(&seq->sampler, &seq->request.sampling, text, &stream->arena,
+                                   err) &&
+               engine_output_init(&seq->output, stream, &seq->request, text, err)) {
+        return seq;
+    }
+    engine_stream_unref(stream); /* the reader's */
+    engine_sequence_destroy(seq);
+    return NULL;
+}
+
+void engine_sequence_destroy(struct engine_sequence *seq)
+{
+    if (seq) {
+        engine_output_deinit(&seq->output);
+        mem_free(seq->tokens);
+        mem_free(seq->pages);
+        engine_stream_unref(seq->stream);
+        mem_free(seq);
+    }
+}
+
+/* ---- ends ---- */
+
+static uint32_t count_generated(const struct engine_sequence *seq)
+{
+    return seq->token_count - seq->prompt_count + (seq->has_end_token ? 1 : 0);
+}
+
+static struct engine_timing measure(const struct engine_sequence *seq, int64_t now)
+{
+    int64_t admitted = seq->admitted_ns ? seq->admitted_ns : now;
+    int64_t first = seq->first_token_ns ? seq->first_token_ns : now;
+    return (struct engine_timing){
+        .queue_ms = (double)(admitted - seq->submitted_ns) / 1e6,
+        .prefill_ms = (double)(first - admitted) / 1e6,
+        .decode_ms = (double)(now - first) / 1e6,
+    };
+}
+
+static void end_sequence(struct engine *engine, struct engine_sequence *seq,
+                         struct engine_event *event, const char *how)
+{
+    if (seq->admitted_ns) {
+        engine_pages_unref(&engine->pages, seq->pages, seq->page_count);
+    }
+    event->prompt_tokens = seq->prompt_count;
+    event->completion_tokens = count_generated(seq);
+    event->timing = measure(seq, clock_now_ns());
+    log_write(LOG_INFO, "generation ended",
+              LOG_FIELDS(LOG_S("request", seq->request.id), LOG_C("finish", how),
+                         LOG_I("prompt_tokens", event->prompt_tokens),
+                         LOG_I("completion_tokens", event->completion_tokens),
+                         LOG_F("queue_ms", event->timing.queue_ms),
+                         LOG_F("prefill_ms", event->timing.prefill_ms),
+                         LOG_F("decode_ms", event->timing.decode_ms)));
+    /* Whoever sees the end of a stream sees it in the figures, and its pages free. */
+    engine_stats_add(engine);
+    engine_stream_finish(seq->stream, event);
+}
+
+void engine_sequence_finish(struct engine *engine, struct engine_sequence *seq,
+                            enum engine_finish finish, struct str stop_hit)
+{
+    static const char *const names[] = {"stop", "length", "cancelled"};
+    if (finish != ENGINE_CANCELLED && !engine_output_flush(&seq->output)) {
+        struct err error;
+        err_set_memory(&error, seq->output.text.len);
+        engine_sequence_fail(engine, seq, &error);
+        return;
+    }
+    struct engine_stats *stats = &engine->step_stats;
+    stats->finished_stop += finish == ENGINE_STOP;
+    stats->finished_length += finish == ENGINE_LENGTH;
+    stats->cancelled += finish == ENGINE_CANCELLED;
+    struct engine_event event = {.kind = ENGINE_EVENT_DONE, .finish = finish, .stop_hit = stop_hit};
+    end_sequence(engine, seq, &event, names[finish]);
+}
+
+void engine_sequence_fail(struct engine *engine, struct engine_sequence *seq,
+                          const struct err *error)
+{
+    engine->step_stats.failed++;
+    struct engine_event event = {.kind = ENGINE_EVENT_ERROR, .error = *error};
+    end_sequence(engine, seq, &event, "error");
+}
+
+static bool fail_memory(struct engine *engine, struct engine_sequence *seq, size_t bytes)
+{
+    struct err error;
+    err_set_memory(&error, bytes);
+    engine_sequence_fail(engine, seq, &error);
+    return false;
+}
+
+/* ---- a step ---- */
+
+bool engine_sequence_start(struct engine *engine, struct engine_sequence *seq)
+{
+    text_id *tokens = mem_resize(seq->tokens, seq->token_max, sizeof *tokens);
+    if (!tokens) {
+        return fail_memory(engine, seq, seq->token_max * sizeof *tokens);
+    }
+    seq->tokens = tokens;
+    return true;
+}
+
+bool engine_sequence_wants(const struct engine_sequence *seq, uint32_t pos)
+{
+    if (pos + 1 == seq->token_count) {
+        return seq->token_count < seq->token_max;
+    }
+    return seq->request.prompt_logprobs && pos + 1 < seq->prompt_count;
+}
+
+static bool fail_logits(struct engine *engine, struct engine_sequence *seq, uint32_t pos)
+{
+    struct err error;
+    err_set(&error, ERR_INTERNAL,
+            "the model gave no finite logit after token %lu (weights with NaN or infinity?)",
+            (unsigned long)pos);
+    engine_sequence_fail(engine, seq, &error);
+    return false;
+}
+
+/* Log probabilities of the prompt's tokens whose predecessors are rows [from, kv_count). */
+static bool tell_prompt(struct engine *engine, struct engine_sequence *seq, uint32_t from,
+                        float *logits)
+{
+    struct engine_token token;
+    for (uint32_t pos = from; pos < seq->kv_count && pos < seq->prompt_count; pos++) {
+        if (seq->prompt_told == 0) {
+            token = (struct engine_token){.chosen = {seq->tokens[0], NAN}};
+            seq->prompt_told = 1;
+            if (!engine_output_prompt(&seq->output, &token)) {
+                return fail_memory(engine, seq, sizeof token);
+            }
+        }
+        if (pos + 1 >= seq->prompt_count || pos + 1 < seq->prompt_told) {
+            continue; /* nothing behind it, or computed again after a step back */
+        }
+        if (!engine_logits_clean(logits, engine->vocab_count)) {
+            return fail_logits(engine, seq, pos);
+        }
+        engine_logprobs(logits, engine->vocab_count, seq->tokens[pos + 1],
+                        seq->request.top_logprobs, &token);
+        seq->prompt_told++;
+        logits += engine->vocab_count;
+        if (!engine_output_prompt(&seq->output, &token)) {
+            return fail_memory(engine, seq, sizeof token);
+        }
+    }
+    return true;
+}
+
+static void count_token(struct engine *engine, struct engine_sequence *seq)
+{
+    int64_t now = clock_now_ns();
+    struct engine_stats *stats = &engine->step_stats;
+    if (seq->first_token_ns == 0) {
+        seq->first_token_ns = now;
+        engine_histogram_add(&stats->ttft, (double)(now - seq->submitted_ns) / 1e9);
+    } else {
+        engine_histogram_add(&stats->inter_token, (double)(now - seq->last_token_ns) / 1e9);
+    }
+    seq->last_token_ns = now;
+    stats->completion_tokens++;
+}
+
+/* Draws the next token from the row behind the last one. False: it failed. */
+static bool sample(struct engine *engine, struct engine_sequence *seq, float *logits, text_id *id,
+                   struct engine_token *token)
+{
+    const struct engine_request *r = &seq->request;
+    const uint32_t at = seq->token_count - seq->prompt_count;
+    struct engine_bans bans = {0};
+    engine_output_bans(&seq->output, at, &bans);
+    if (r->ignore_eos || at < r->min_tokens) {
+        bans.bits[0] = engine->end_bits;
+        bans.bit_count[0] = engine->vocab_count;
+    }
+    mem_guard_begin();
+    enum engine_sample result =
+        engine_sample(&seq->sampler, logits, &bans, seq->tokens, seq->token_count, r->top_logprobs,
+                      &engine->candidates, &engine->scratch, id, r->wants_logprobs ? token : NULL);
+    mem_guard_end();
+    if (result == ENGINE_SAMPLE_NOT_FINITE) {
+        return fail_logits(engine, seq, seq->token_count - 1);
+    }
+    if (result == ENGINE_SAMPLE_NONE_LEFT) {
+        struct err error;
+        err_set(&error, ERR_INVALID,
+                "no token is left to choose from: logit_bias, banned strings, min_tokens and "
+                "ignore_eos exclude every one");
+        engine_sequence_fail(engine, seq, &error);
+        return false;
+    }
+    return true;
+}
+
+static bool follow(struct engine *engine, struct engine_sequence *seq,
+                   const struct engine_accepted *accepted)
+{
+    struct err error;
+    switch (accepted->verdict) {
+    case ENGINE_GO_ON:
+        if (seq->token_count == seq->token_max) {
+            engine_sequence_finish(engine, seq, ENGINE_LENGTH, (struct str){0});
+            return false;
+        }
+        return true;
+    case ENGINE_HIT_STOP:
+        engine_sequence_finish(engine, seq, ENGINE_STOP, seq->request.stops[accepted->stop]);
+        return false;
+    case ENGINE_STEP_BACK:
+        seq->token_count = seq->prompt_count + accepted->keep;
+        seq->kv_count = seq->token_count - 1;
+        seq->sampler.mu = accepted->mu;
+        return true;
+    case ENGINE_NO_WAY:
+        err_set(&error, ERR_INVALID, "no text without the banned strings was found in %d attempts",
+                ENGINE_STEP_BACKS_MAX);
+        engine_sequence_fail(engine, seq, &error);
+        return false;
+    case ENGINE_NO_MEMORY:
+    default:
+        return fail_memory(engine, seq, seq->output.text.len);
+    }
+}
+
+bool engine_sequence_advance(struct engine *engine, struct engine_sequence *seq, float *logits)
+{
+    const uint32_t from = seq->kv_count;
+    const bool was_reading = from < seq->prompt_count;
+    seq->kv_count += seq->row_count;
+    assert(seq->kv_count <= seq->token_count);
+    if (was_reading && seq->token_count == seq->prompt_count && seq->first_token_ns == 0) {
+        engine->step_stats.prompt_tokens += seq->row_count;
+    }
+    if (seq->request.prompt_logprobs && from < seq->prompt_count &&
+        !tell_prompt(engine, seq, from, logits)) {
+        return false;
+    }
+    if (seq->kv_count < seq->token_count) {
+        return true;
+    }
+    if (seq->token_count == seq->token_max) { /* max_tokens 0, or a prompt that fills the context */
+        engine_sequence_finish(engine, seq, ENGINE_LENGTH, (struct str){0});
+        return false;
+    }
+    text_id id;
+    struct engine_token token;
+    const float mu = seq->sampler.mu;
+    logits += (size_t)(seq->logits_count - 1) * engine->vocab_count;
+    if (!sample(engine, seq, logits, &id, &token)) {
+        return false;
+    }
+    count_token(engine, seq);
+    if (!seq->request.ignore_eos && text_is_end(engine->params.text, id)) {
+        seq->has_end_token = true;
+        engine_sequence_finish(engine, seq, ENGINE_STOP, (struct str){0});
+        return false;
+    }
+    seq->tokens[seq->token_count++] = id;
+    struct engine_accepted accepted = engine_output_accept(&seq->output, id, &token, mu);
+    return follow(engine, seq, &accepted);
+}

@@ -1,0 +1,122 @@
+/* What the engine's files share. Everything in struct engine belongs to the worker except what
+ * stands behind `lock`. */
+#ifndef ENGINE_STATE_H
+#define ENGINE_STATE_H
+
+#include <pthread.h>
+
+#include "engine/engine.h"
+#include "engine/output.h"
+#include "engine/pages.h"
+#include "engine/sampler.h"
+#include "engine/stream.h"
+
+/* One request on its way from the queue to its last event. Owned by the queue, then by the worker.
+ *
+ *     tokens   | prompt ............ | generated ... |
+ *              0        kv_count          token_count          <= token_max
+ *              in the pages  ^  rows still to be computed
+ *
+ * token_count - kv_count is 1 while it generates, more while the prompt is read, and 1 again after
+ * a step back: the row before the place is computed once more, with the same bits. */
+struct engine_sequence {
+    struct engine_stream *stream; /* holds a reference; owns the arena of what follows */
+    struct engine_request request;
+    struct engine_sampler sampler;
+    struct engine_output output;
+    text_id *tokens; /* [token_max] from admission on, [prompt_count] before */
+    uint32_t prompt_count, token_count, token_max, kv_count;
+    uint32_t *pages; /* positions [64 i, 64 i + 64) */
+    uint32_t page_count;
+
+    /* this step */
+    uint32_t row_count, logits_count;
+
+    uint32_t prompt_told; /* prompt_logprobs: tokens told so far */
+    bool has_end_token;   /* an end token was drawn; it is counted but not in `tokens` */
+    int64_t submitted_ns, admitted_ns, first_token_ns, last_token_ns;
+    struct engine_sequence *next; /* in the queue */
+};
+
+struct engine {
+    struct engine_params params; /* every 0 replaced */
+    uint32_t vocab_count, ctx_tokens;
+    uint64_t *end_bits; /* bit per token at which generation ends */
+    pthread_t worker;
+    bool is_started;
+
+    /* worker */
+    struct engine_sequence **running; /* [sequences_max], oldest first */
+    struct engine_sequence **batch;   /* [sequences_max], those of this step in row order */
+    uint32_t running_count, batch_count;
+    struct engine_pages pages;
+    struct model_row *rows; /* [batch_rows_max] */
+    struct model_seq *seqs; /* [sequences_max] */
+    float *logits;          /* [logits_rows_max, vocab_count] */
+    struct engine_candidates candidates;
+    struct engine_scratch scratch;
+    struct engine_stats step_stats; /* counters since the last engine_stats_add */
+
+    pthread_mutex_t lock; /* guards what follows; never held with the lock of a stream inside */
+    pthread_cond_t work;
+    struct engine_sequence *queue_first, *queue_last;
+    uint32_t queue_count;
+    bool is_stopping, has_cancelled;
+    struct engine_stats stats;
+};
+
+/* ---- params.c ---- */
+
+bool engine_request_check(const struct engine_request *request, size_t vocab_count,
+                          uint32_t ctx_tokens, struct err *err);
+
+/* ---- engine.c ---- */
+
+/* Tells the worker that a stream was cancelled. */
+void engine_wake(struct engine *engine);
+
+/* ---- sequence.c ---- */
+
+/* Copies the request; the prompt must have been checked. */
+struct engine_sequence *engine_sequence_create(struct engine *engine,
+                                               const struct engine_request *request,
+                                               void (*notify)(void *arg), void *notify_arg,
+                                               struct err *err);
+
+/* Frees all but the reader's half of the stream. Pages must have been given back. */
+void engine_sequence_destroy(struct engine_sequence *seq);
+
+/* Tokens that its pages must hold. */
+uint32_t engine_sequence_tokens_max(const struct engine *engine,
+                                    const struct engine_request *request);
+
+/* The end of a sequence: last event, log line, counters. Its pages are given back; the caller takes
+ * it off its list and destroys it. */
+void engine_sequence_finish(struct engine *engine, struct engine_sequence *seq,
+                            enum engine_finish finish, struct str stop_hit);
+void engine_sequence_fail(struct engine *engine, struct engine_sequence *seq,
+                          const struct err *error);
+
+/* Room for the answer, when it is admitted. False: it has failed (engine_sequence_fail was called).
+ */
+bool engine_sequence_start(struct engine *engine, struct engine_sequence *seq);
+
+/* True when the logits of the row at `pos` are needed. */
+bool engine_sequence_wants(const struct engine_sequence *seq, uint32_t pos);
+
+/* Uses the logits of this step ([seq->logits_count, vocab_count]). False: the sequence has ended
+ * (finish or fail was called). */
+bool engine_sequence_advance(struct engine *engine, struct engine_sequence *seq, float *logits);
+
+/* ---- worker.c ---- */
+
+void *engine_worker(void *engine);
+
+/* ---- stats.c ---- */
+
+void engine_histogram_add(struct engine_histogram *histogram, double seconds);
+
+/* Adds the counters of a step to the engine's figures and clears them. */
+void engine_stats_add(struct engine *engine);
+
+#endif
