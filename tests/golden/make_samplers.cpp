@@ -351,6 +351,10 @@ int main(int argc, char **argv)
     broken("dry breaker word", "the cat and the dog and the cat and", {"the"});
     broken("dry breaker of several tokens", "once upon a time once upon a", {"upon a"});
     broken("dry breaker over tokens", "she was happy and she was happy", {"as ha"});
+    // Rests of a breaker are tokenised with a space before them, so these match over a space.
+    broken("dry breaker tail", "she was happy and she was happy", {"washappy"});
+    broken("dry breaker tail and longer", "she was happy and she was happy", {"she", "shewas"});
+    broken("dry breaker tail at the end", "the cat and the dog and the cat and the", {"andthe"});
     broken("dry breaker absent", "she was happy and she was happy", {"zebra", "Q"});
     printf("\n]}\n");
     llama_model_free(model);

@@ -1,0 +1,240 @@
+#include "route/local.h"
+
+#include "base/mem.h"
+#include "base/os.h"
+#include "base/size.h"
+
+struct route_local {
+    struct route_local_params params; /* every 0 replaced; strings are copies */
+    char *path, *chat_template_file;
+    struct gguf *gguf;
+    struct text *text;
+    struct chat *chat;
+    struct pool *pool;
+    bool owns_pool;
+    struct model *model;
+    struct engine *engine;
+};
+
+/* Rows with logits in a step beyond one per sequence let the log probabilities of a prompt be read
+ * faster; 16 rows of a 150K vocabulary are 10 MB. */
+enum { LOGITS_ROWS = 16 };
+
+struct route_local_params route_local_params_default(void)
+{
+    return (struct route_local_params){.cpu_level = cpu_level_detect(), .kv_type = KV_F16};
+}
+
+static const char *const kv_names[KV_TYPE_COUNT] = {
+    [KV_F32] = "f32", [KV_F16] = "f16", [KV_BF16] = "bf16"};
+
+bool route_kv_type_parse(struct str name, enum kv_type *out)
+{
+    if (name.len == 0 || str_eq(name, STR("auto"))) {
+        return true;
+    }
+    for (int type = 0; type < KV_TYPE_COUNT; type++) {
+        if (str_eq(name, str_of(kv_names[type]))) {
+            *out = (enum kv_type)type;
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *route_kv_type_name(enum kv_type type)
+{
+    return kv_names[type];
+}
+
+static void fill_defaults(struct route_local_params *p)
+{
+    enum { THREADS_MAX = 256 }; /* pool_create's */
+    p->threads = p->threads ? p->threads : (uint32_t)os_cpu_cores();
+    p->threads = (uint32_t)size_min(size_max(p->threads, 1), THREADS_MAX);
+    p->sequences_max = p->sequences_max ? p->sequences_max : ROUTE_SEQUENCES;
+    p->batch_rows_max = p->batch_rows_max ? p->batch_rows_max : ROUTE_BATCH_ROWS;
+    p->queue_max = p->queue_max ? p->queue_max : ROUTE_QUEUE;
+    if (p->prefill_chunk == 0 || p->prefill_chunk > p->batch_rows_max) {
+        p->prefill_chunk = p->batch_rows_max;
+    }
+}
+
+static uint32_t count_logits_rows(const struct route_local_params *p)
+{
+    return p->sequences_max > LOGITS_ROWS ? p->sequences_max : LOGITS_ROWS;
+}
+
+static bool copy_strings(struct route_local *local, struct err *err)
+{
+    struct route_local_params *p = &local->params;
+    struct str path = str_of(p->path), file = str_of(p->chat_template_file);
+    local->path = mem_copy(path.ptr, path.len);
+    local->chat_template_file = p->chat_template_file ? mem_copy(file.ptr, file.len) : NULL;
+    if (!local->path || (p->chat_template_file && !local->chat_template_file)) {
+        return err_set_memory(err, path.len + file.len);
+    }
+    p->path = local->path;
+    p->chat_template_file = local->chat_template_file;
+    return true;
+}
+
+static bool open_words(struct route_local *local, struct err *err)
+{
+    local->text = text_open(local->gguf, err);
+    if (!local->text) {
+        return false;
+    }
+    const struct chat_params params = {.gguf = local->gguf,
+                                       .text = local->text,
+                                       .template_file = local->params.chat_template_file};
+    local->chat = chat_open(&params, err);
+    return local->chat != NULL;
+}
+
+static bool open_weights(struct route_local *local,
+                         void (*progress)(void *arg, uint64_t done, uint64_t all),
+                         void *progress_arg, struct err *err)
+{
+    const struct route_local_params *p = &local->params;
+    const struct model_params params = {
+        .cpu_level = p->cpu_level,
+        .kv_type = p->kv_type,
+        .ctx_tokens = p->ctx_tokens,
+        .kv_tokens = p->kv_tokens,
+        .sequences_max = p->sequences_max,
+        .batch_rows_max = p->batch_rows_max,
+        .logits_rows_max = count_logits_rows(p),
+        .memory_max = p->memory_max,
+    };
+    if (p->pool) {
+        local->pool = p->pool;
+    } else {
+        local->pool = pool_create(p->threads, err);
+        local->owns_pool = true;
+    }
+    if (!local->pool) {
+        return false;
+    }
+    local->params.threads = (uint32_t)pool_size(local->pool);
+    local->model = model_load(local->gguf, &params, local->pool, progress, progress_arg, err);
+    return local->model != NULL;
+}
+
+static bool open_engine(struct route_local *local, struct err *err)
+{
+    const struct route_local_params *p = &local->params;
+    const struct engine_params params = {
+        .model = local->model,
+        .text = local->text,
+        .sequences_max = p->sequences_max,
+        .batch_rows_max = p->batch_rows_max,
+        .prefill_chunk = p->prefill_chunk,
+        .queue_max = p->queue_max,
+        .logits_rows_max = count_logits_rows(p),
+    };
+    local->engine = engine_create(&params, err);
+    return local->engine != NULL;
+}
+
+/* What needs little is tried first, so that a wrong file is told at once. */
+static bool open_parts(struct route_local *local,
+                       void (*progress)(void *arg, uint64_t done, uint64_t all), void *progress_arg,
+                       struct err *err)
+{
+    const bool model_only = local->params.model_only;
+    local->gguf = gguf_open(local->path, err);
+    return local->gguf && (model_only || open_words(local, err)) &&
+           open_weights(local, progress, progress_arg, err) &&
+           (model_only || open_engine(local, err));
+}
+
+struct route_local *route_local_open(const struct route_local_params *params,
+                                     void (*progress)(void *arg, uint64_t done, uint64_t all),
+                                     void *progress_arg, struct err *err)
+{
+    struct route_local *local = MEM_NEW(struct route_local);
+    if (!local) {
+        err_set_memory(err, sizeof *local);
+        return NULL;
+    }
+    local->params = *params;
+    fill_defaults(&local->params);
+    if (!copy_strings(local, err)) {
+        route_local_close(local);
+        return NULL;
+    }
+    if (!open_parts(local, progress, progress_arg, err)) {
+        char quoted[STR_QUOTE_MAX];
+        err_wrap(err, "load %s", str_quote(quoted, str_of(params->path)));
+        route_local_close(local);
+        return NULL;
+    }
+    const struct model_plan *plan = model_plan_of(local->model);
+    local->params.ctx_tokens = plan->ctx_tokens;
+    local->params.kv_tokens = plan->kv_pages * KV_PAGE_TOKENS;
+    return local;
+}
+
+void route_local_close(struct route_local *local)
+{
+    if (!local) {
+        return;
+    }
+    engine_destroy(local->engine);
+    model_destroy(local->model);
+    if (local->owns_pool) {
+        pool_destroy(local->pool);
+    }
+    chat_close(local->chat);
+    text_close(local->text);
+    gguf_close(local->gguf);
+    mem_free(local->chat_template_file);
+    mem_free(local->path);
+    mem_free(local);
+}
+
+struct str route_local_id(const struct route_local *local)
+{
+    return gguf_model_id(local->path);
+}
+
+const char *route_local_path(const struct route_local *local)
+{
+    return local->path;
+}
+
+const struct gguf *route_local_gguf(const struct route_local *local)
+{
+    return local->gguf;
+}
+
+const struct text *route_local_text(const struct route_local *local)
+{
+    return local->text;
+}
+
+const struct chat *route_local_chat(const struct route_local *local)
+{
+    return local->chat;
+}
+
+struct model *route_local_model(const struct route_local *local)
+{
+    return local->model;
+}
+
+struct pool *route_local_pool(const struct route_local *local)
+{
+    return local->pool;
+}
+
+struct engine *route_local_engine(const struct route_local *local)
+{
+    return local->engine;
+}
+
+const struct route_local_params *route_local_params_of(const struct route_local *local)
+{
+    return &local->params;
+}
