@@ -158,7 +158,8 @@ class Spec:
             vector(name, rng.normal(1, 0.2, size))
 
         # A tied matrix is a head of this spread, so its rows are embeddings of that size.
-        matrix("token_embd.weight", VOCAB, self.embed, self.spread if self.tied else self.embed**0.5)
+        size = self.spread if self.tied else self.embed**0.5
+        matrix("token_embd.weight", VOCAB, self.embed, size)
         if not self.tied:
             matrix("output.weight", VOCAB, self.embed, self.spread)
         norm("output_norm.weight", self.embed)
@@ -231,7 +232,8 @@ def ask(evaluator, path, ids):
         sys.exit("%s: the judge refuses it: %s%s" % (path, done.stdout, done.stderr))
     raw = open(out, "rb").read()
     os.unlink(out)
-    return np.frombuffer(raw, np.float32, offset=8).reshape(struct.unpack_from("<ii", raw)).astype(float)
+    shape = struct.unpack_from("<ii", raw)
+    return np.frombuffer(raw, np.float32, offset=8).reshape(shape).astype(float)
 
 
 def main():
