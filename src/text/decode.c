@@ -4,17 +4,19 @@
 #include "base/utf8.h"
 #include "text/vocab.h"
 
-/* The piece as it stands at this place: the space that encoding put before the first word is taken
- * away again from the first bytes of a text. */
+/* The piece as it stands at this place. A space that encoding put in front is taken away again: at
+ * the start of a text, and behind a user-defined token, where encoding starts anew as well. */
 static struct str piece_at(const struct text *text, text_id id, bool special, bool *at_start)
 {
     struct str piece = text_piece(text, id, special);
-    if (*at_start && piece.len > 0) {
-        *at_start = false;
-        if (text->add_space_prefix && piece.ptr[0] == ' ') {
-            piece = str_slice(piece, 1, piece.len);
-        }
+    if (piece.len == 0) {
+        return piece;
     }
+    if (*at_start && text->add_space_prefix && piece.ptr[0] == ' ' &&
+        text->kinds[id] != TEXT_USER_DEFINED) {
+        piece = str_slice(piece, 1, piece.len);
+    }
+    *at_start = text->kinds[id] == TEXT_USER_DEFINED;
     return piece;
 }
 

@@ -280,7 +280,7 @@ static bool load(struct text *text, const struct gguf *gguf, struct err *err)
     if (!text->model) {
         return false;
     }
-    strcpy(text->name, text->model->name);
+    snprintf(text->name, sizeof text->name, "%s", text->model->name);
     return load_tokens(text, gguf, err) && load_kinds(text, gguf, err) &&
            load_scores(text, gguf, err) && load_settings(text, gguf, err) &&
            text_endings_mark(text, gguf, err) && load_pieces(text, err) &&

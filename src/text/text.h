@@ -69,7 +69,7 @@ struct str text_piece(const struct text *text, text_id id, bool special);
 struct str text_raw(const struct text *text, text_id id);
 
 /* Appends the text of ids. For SentencePiece the space that the tokenizer put before the first word
- * is removed when `ids` is the start of a text (`at_start`). */
+ * is removed when `ids` is the start of a text (`at_start`), and behind user-defined tokens. */
 void text_decode(const struct text *text, const text_id *ids, size_t count, bool special,
                  bool at_start, struct buf *out);
 
