@@ -39,7 +39,7 @@ static void make(const char *dir, const char *file)
 static int setup(void **state)
 {
     (void)state;
-    strcpy(root, "/tmp/hearth-bundled-XXXXXX");
+    snprintf(root, sizeof root, "/tmp/hearth-bundled-XXXXXX");
     return mkdtemp(root) ? 0 : -1;
 }
 
