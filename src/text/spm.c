@@ -11,6 +11,9 @@
  * the text can be cut there into words: short, and remembered (cache.h). 12x faster on English. A
  * vocabulary that has such a token is merged as one text, O(n log n).
  *
+ * SentencePiece cannot tell U+2581 in a text from a space. Where the vocabulary has bytes, such a
+ * character is written as its three bytes here, so that it comes back.
+ *
  * As in SentencePiece itself, only ordinary and user-defined tokens come from text: the characters
  * "<s>" or "<0x41>" written by a user never become that control or byte token.
  *
@@ -27,7 +30,8 @@ enum { SPACE_MARK_LEN = 3 };
 struct spm {
     struct text_table words; /* tokens that text may become */
     size_t word_len_max;
-    bool has_words; /* no token crosses into a next word */
+    bool has_words;   /* no token crosses into a next word */
+    bool keeps_marks; /* U+2581 in a text is written as bytes */
 };
 
 static bool is_mark(struct str s, size_t at)
@@ -96,6 +100,10 @@ static bool spm_open(struct text *text, const struct gguf *gguf, struct err *err
         return false;
     }
     spm->has_words = true;
+    spm->keeps_marks = !text->remove_extra_spaces;
+    for (size_t i = 0; i < SPACE_MARK_LEN; i++) {
+        spm->keeps_marks &= text->bytes[(unsigned char)SPACE_MARK[i]] != TEXT_NONE;
+    }
     for (size_t id = 0; id < text->count; id++) {
         const struct str raw = text_strings_get(&text->raw, id);
         if (!text_kind_is_plain(text->kinds[id]) || raw.len == 0) {
@@ -227,7 +235,7 @@ static bool encode_word(struct text_run *run, struct str word)
 }
 
 /* Spaces become marks. With remove_extra_spaces, runs become one and those at the ends go. */
-static void mark_spaces(const struct text *text, struct str s, struct buf *out)
+static void mark_spaces(const struct text *text, struct str s, bool has_prefix, struct buf *out)
 {
     const bool squeeze = text->remove_extra_spaces;
     if (squeeze) {
@@ -239,7 +247,7 @@ static void mark_spaces(const struct text *text, struct str s, struct buf *out)
         }
     }
     buf_clear(out);
-    if (s.len > 0 && text->add_space_prefix) {
+    if (has_prefix && !(squeeze && s.len == 0)) {
         buf_add_text(out, SPACE_MARK);
     }
     while (s.len > 0) {
@@ -275,20 +283,12 @@ static size_t word_end(struct str s, size_t at)
     return s.len;
 }
 
-static bool spm_encode(struct text_run *run, struct str s, struct err *err)
+/* Text without marks of its own. */
+static bool encode_part(struct text_run *run, struct str s, bool has_prefix, struct err *err)
 {
     const struct spm *spm = run->text->state;
-    if (!run->scratch) {
-        run->scratch = MEM_NEW(struct spm_run);
-        if (!run->scratch) {
-            return err_set_memory(err, sizeof(struct spm_run));
-        }
-    }
-    if (s.len >= UINT32_MAX / 4) {
-        return err_set(err, ERR_TOO_LARGE, "a text of %zu bytes is too long", s.len);
-    }
     struct spm_run *scratch = run->scratch;
-    mark_spaces(run->text, s, &scratch->marked);
+    mark_spaces(run->text, s, has_prefix, &scratch->marked);
     if (scratch->marked.failed) {
         return err_set_memory(err, s.len);
     }
@@ -300,6 +300,39 @@ static bool spm_encode(struct text_run *run, struct str s, struct err *err)
         }
     }
     return true;
+}
+
+static bool spm_encode(struct text_run *run, struct str s, struct err *err)
+{
+    const struct text *text = run->text;
+    const struct spm *spm = text->state;
+    if (!run->scratch) {
+        run->scratch = MEM_NEW(struct spm_run);
+        if (!run->scratch) {
+            return err_set_memory(err, sizeof(struct spm_run));
+        }
+    }
+    if (s.len >= UINT32_MAX / 4) {
+        return err_set(err, ERR_TOO_LARGE, "a text of %zu bytes is too long", s.len);
+    }
+    bool has_prefix = text->add_space_prefix && s.len > 0;
+    while (spm->keeps_marks) {
+        const size_t mark = str_find(s, STR(SPACE_MARK), 0);
+        if (mark == SIZE_MAX) {
+            break;
+        }
+        if (!encode_part(run, str_slice(s, 0, mark), has_prefix, err)) {
+            return false;
+        }
+        for (size_t i = 0; i < SPACE_MARK_LEN; i++) {
+            if (!text_run_byte(run, (unsigned char)SPACE_MARK[i])) {
+                return err_set_memory(err, s.len);
+            }
+        }
+        s = str_slice(s, mark + SPACE_MARK_LEN, s.len);
+        has_prefix = false;
+    }
+    return encode_part(run, s, has_prefix, err);
 }
 
 static void spm_run_end(struct text_run *run)

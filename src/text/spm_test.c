@@ -34,6 +34,7 @@ static void any_bytes_come_back(void **state)
         }
         assert_round_trip(text, (struct str){.ptr = bytes, .len = (size_t)round * 10});
     }
+    assert_round_trip(text, STR(" \xE2\x96\x81 \xE2\x96\x81\xE2\x96\x82x"));
     for (int byte = 0; byte < 256; byte++) {
         bytes[0] = (char)byte;
         assert_round_trip(text, (struct str){.ptr = bytes, .len = 1});

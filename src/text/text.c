@@ -5,6 +5,7 @@
 #include "text/text.h"
 
 #include <math.h>
+#include <stdio.h>
 
 #include "base/mem.h"
 #include "text/vocab.h"
