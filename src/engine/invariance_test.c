@@ -1,0 +1,207 @@
+/* A sequence's bytes do not depend on anything but its own request: not on the other sequences, the
+ * threads, the chunks a prompt is cut in, the size of a step, or who comes and leaves meanwhile. */
+#include "engine/fixture.h"
+
+#include "engine/random.h"
+
+enum { CASES = 8, ARRIVALS = 100 };
+
+/* Requests of every kind; those of one fixture may be used with another of the same model. */
+struct cases {
+    struct engine_request r[CASES];
+    struct str stops[1], bans[2], breakers[2];
+};
+
+static void make_cases(const struct fixture *f, struct cases *c)
+{
+    static const char *const prompts[CASES] = {
+        "Once upon a time",
+        "The big dog",
+        "Lily and Tom went to the park. They saw a big tree and a small bird. The bird was sad "
+        "because it could not find its mom. Lily said, \"Let's help the bird!\" Tom said, \"Yes,",
+        "One day, a little boy named Tim went to the park with his mom. He saw",
+        "a",
+        "She was very happy. She was very happy. She was very",
+        "The sun was hot and the",
+        "Tom had a red ball. He liked to play with it every day. One day the ball was gone and Tom",
+    };
+    c->stops[0] = STR("mom");
+    c->bans[0] = STR("park");
+    c->bans[1] = STR("wanted to");
+    c->breakers[0] = STR("\n");
+    c->breakers[1] = STR(":");
+    for (size_t i = 0; i < CASES; i++) {
+        struct engine_request *r = &c->r[i];
+        *r = fixture_request(f, prompts[i], (uint32_t)(24 + i * 3));
+        r->wants_logprobs = true;
+        r->top_logprobs = 3;
+        r->sampling.seed = 1000 + i;
+        r->sampling.temperature = i == 0 ? 0 : 0.9f;
+    }
+    c->r[1].sampling.top_p = 0.9f;
+    c->r[2].sampling.mirostat = true;
+    c->r[3].sampling.top_k = 20;
+    c->r[3].sampling.xtc_probability = 0.5f;
+    c->r[4].banned = c->bans;
+    c->r[4].banned_count = 2;
+    c->r[5].sampling.dry_multiplier = 0.8f;
+    c->r[5].sampling.dry_sequence_breakers = c->breakers;
+    c->r[5].sampling.dry_breaker_count = 2;
+    c->r[6].stops = c->stops;
+    c->r[6].stop_count = 1;
+    c->r[7].prompt_logprobs = true;
+    c->r[7].sampling.repeat_penalty = 1.2f;
+    c->r[7].sampling.min_p = 0.05f;
+}
+
+static void drop_cases(struct cases *c)
+{
+    for (size_t i = 0; i < CASES; i++) {
+        mem_free((void *)c->r[i].prompt);
+    }
+}
+
+/* Each case alone, on one thread: what all others are compared with. */
+static void run_alone(const struct fixture_params *p, struct fixture_result out[CASES])
+{
+    struct fixture f;
+    struct cases c;
+    fixture_open(&f, p);
+    make_cases(&f, &c);
+    for (size_t i = 0; i < CASES; i++) {
+        out[i] = fixture_run(&f, &c.r[i]);
+        assert_int_equal(out[i].last.kind, ENGINE_EVENT_DONE);
+    }
+    drop_cases(&c);
+    fixture_close(&f);
+}
+
+/* All cases at once. */
+static void run_together(const struct fixture_params *p, const struct fixture_result want[CASES])
+{
+    struct fixture f;
+    struct cases c;
+    struct engine_stream *streams[CASES];
+    fixture_open(&f, p);
+    make_cases(&f, &c);
+    for (size_t i = 0; i < CASES; i++) {
+        streams[i] = fixture_submit(&f, &c.r[i]);
+    }
+    for (size_t i = 0; i < CASES; i++) {
+        struct fixture_result got = fixture_collect(streams[i]);
+        fixture_assert_equal(&got, &want[i]);
+        assert_int_equal(got.prompt_token_count, want[i].prompt_token_count);
+        for (size_t t = 1; t < got.prompt_token_count; t++) {
+            assert_memory_equal(&got.prompt_tokens[t].chosen, &want[i].prompt_tokens[t].chosen,
+                                sizeof got.prompt_tokens[t].chosen);
+        }
+        fixture_result_deinit(&got);
+    }
+    drop_cases(&c);
+    fixture_close(&f);
+}
+
+static void check_model(const char *path)
+{
+    struct fixture_result want[CASES];
+    run_alone(&(struct fixture_params){.path = path, .batch_rows = 512}, want);
+    static const uint32_t chunks[] = {1, 7, 64, 512};
+    for (size_t threads = 1; threads <= 2; threads++) {
+        for (size_t i = 0; i < 4; i++) {
+            run_together(
+                &(struct fixture_params){
+                    .path = path, .threads = threads, .batch_rows = 512, .chunk = chunks[i]},
+                want);
+        }
+    }
+    /* Small steps, few sequences, a cache that makes requests wait for one another. */
+    static const struct fixture_params tight[] = {
+        {.sequences = 8, .batch_rows = 8},
+        {.sequences = 8, .batch_rows = 3, .threads = 2},
+        {.sequences = 3, .batch_rows = 11, .chunk = 5},
+        {.sequences = 8, .batch_rows = 64, .kv_tokens = 256},
+        {.sequences = 1, .batch_rows = 1},
+    };
+    for (size_t i = 0; i < sizeof tight / sizeof *tight; i++) {
+        struct fixture_params p = tight[i];
+        p.path = path;
+        run_together(&p, want);
+    }
+    for (size_t i = 0; i < CASES; i++) {
+        fixture_result_deinit(&want[i]);
+    }
+}
+
+static void test_stories(void **state)
+{
+    (void)state;
+    check_model(FIXTURE_STORIES);
+}
+
+static void test_nano(void **state)
+{
+    (void)state;
+    check_model(FIXTURE_NANO);
+}
+
+/* ---- arrivals and departures ---- */
+
+/* A hundred requests that come at any time; a third are cancelled at any time. The rest must say
+ * what they say alone, and what a cancelled one said is the beginning of it. */
+static void test_arrivals(void **state)
+{
+    (void)state;
+    struct fixture_result want[CASES];
+    struct fixture f;
+    struct cases c;
+    struct engine_stream *streams[ARRIVALS] = {0};
+    bool is_cancelled[ARRIVALS] = {0};
+    const struct fixture_params p = {
+        .sequences = 6, .batch_rows = 32, .chunk = 9, .queue = ARRIVALS, .threads = 2};
+    run_alone(&p, want);
+    fixture_open(&f, &p);
+    make_cases(&f, &c);
+    for (uint64_t i = 0; i < ARRIVALS; i++) {
+        double pause = engine_random(5, i, 0), leave = engine_random(6, i, 0);
+        streams[i] = fixture_submit(&f, &c.r[i % CASES]);
+        clock_sleep_ns((int64_t)(pause * 1e6));
+        uint64_t who = (uint64_t)(leave * 3 * (double)(i + 1));
+        if (who <= i) {
+            engine_cancel(streams[who]);
+            is_cancelled[who] = true;
+        }
+    }
+    for (size_t i = 0; i < ARRIVALS; i++) {
+        struct fixture_result got = fixture_collect(streams[i]);
+        const struct fixture_result *all = &want[i % CASES];
+        assert_int_equal(got.last.kind, ENGINE_EVENT_DONE);
+        if (got.last.finish == ENGINE_CANCELLED) {
+            assert_true(is_cancelled[i]);
+            assert_true(got.text.len <= all->text.len);
+            assert_memory_equal(got.text.ptr, all->text.ptr, got.text.len);
+        } else {
+            fixture_assert_equal(&got, all);
+        }
+        fixture_result_deinit(&got);
+    }
+    struct engine_stats stats;
+    engine_stats_read(f.engine, &stats);
+    assert_int_equal(stats.requests, ARRIVALS);
+    assert_int_equal(stats.pages_used, 0);
+    assert_int_equal(stats.finished_stop + stats.finished_length + stats.cancelled, ARRIVALS);
+    drop_cases(&c);
+    fixture_close(&f);
+    for (size_t i = 0; i < CASES; i++) {
+        fixture_result_deinit(&want[i]);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_stories),
+        cmocka_unit_test(test_nano),
+        cmocka_unit_test(test_arrivals),
+    };
+    return cmocka_run_group_tests_name("engine/invariance", tests, NULL, NULL);
+}
