@@ -1,0 +1,82 @@
+#include "server/pages.h"
+
+#include "api/openai.h"
+#include "base/json.h"
+#include "server/exchange.h"
+
+static enum server_step reply_json(struct server_exchange *exchange, int status)
+{
+    exchange->reply.status = status;
+    exchange->reply.content_type = "application/json";
+    return SERVER_STEP_REPLY;
+}
+
+enum server_step server_page_root(struct server_exchange *exchange)
+{
+    struct buf *out = &exchange->reply.body;
+    buf_add_text(out, "hearth " HEARTH_VERSION ": a server for language models\n\n");
+    for (const struct server_route *route = server_routes; route->pattern; route++) {
+        buf_add_format(out, "%-5s%-24s%s\n", route->method, route->pattern, route->summary);
+    }
+    exchange->reply.status = 200;
+    exchange->reply.content_type = "text/plain; charset=utf-8";
+    return SERVER_STEP_REPLY;
+}
+
+enum server_step server_page_health(struct server_exchange *exchange)
+{
+    buf_add_text(&exchange->reply.body, "{\"status\":\"ok\"}");
+    return reply_json(exchange, 200);
+}
+
+/* {"status":"ready"} or {"status":"loading","models":[{"id":..,"state":..,"progress":..}]} */
+enum server_step server_page_ready(struct server_exchange *exchange)
+{
+    static const char *const states[] = {
+        [ROUTE_LOADING] = "loading", [ROUTE_READY] = "ready", [ROUTE_FAILED] = "failed"};
+    struct server *server = exchange->server;
+    struct buf *out = &exchange->reply.body;
+    bool is_draining = atomic_load(&server->draining);
+    if (!is_draining && route_registry_is_ready(server->registry)) {
+        buf_add_text(out, "{\"status\":\"ready\"}");
+        return reply_json(exchange, 200);
+    }
+    buf_add_format(out, "{\"status\":\"%s\",\"models\":[", is_draining ? "stopping" : "loading");
+    for (size_t i = 0; i < route_registry_count(server->registry); i++) {
+        struct route_entry entry;
+        route_registry_entry(server->registry, i, &entry, NULL);
+        buf_add_format(out, "%s{\"state\":\"%s\",\"progress\":%.3f}", i ? "," : "",
+                       states[entry.state],
+                       entry.state == ROUTE_READY ? 1.0
+                       : entry.load_bytes ? (double)entry.loaded_bytes / (double)entry.load_bytes
+                                          : 0.0);
+    }
+    buf_add_text(out, "]}");
+    exchange->reply.retry_after_s = 1;
+    return reply_json(exchange, 503);
+}
+
+enum server_step server_page_metrics(struct server_exchange *exchange)
+{
+    struct server *server = exchange->server;
+    server_metrics_write(&server->metrics, server->registry, server->front, &exchange->reply.body);
+    exchange->reply.status = 200;
+    exchange->reply.content_type = "text/plain; version=0.0.4; charset=utf-8";
+    return SERVER_STEP_REPLY;
+}
+
+enum server_step server_page_models(struct server_exchange *exchange)
+{
+    api_openai_models(exchange->server->registry, &exchange->reply.body);
+    return reply_json(exchange, 200);
+}
+
+enum server_step server_page_model(struct server_exchange *exchange)
+{
+    struct err failure;
+    if (!api_openai_model(exchange->server->registry, exchange->tail, &exchange->reply.body,
+                          &failure)) {
+        return server_exchange_fail(exchange, &failure);
+    }
+    return reply_json(exchange, 200);
+}

@@ -1,0 +1,117 @@
+#include "server/routes.h"
+
+#include "base/utf8.h"
+#include "server/generate.h"
+#include "server/pages.h"
+
+const struct server_route server_routes[] = {
+    {"GET", "/", SERVER_ROLE_PUBLIC, 0, server_page_root, "what this is"},
+    {"GET", "/healthz", SERVER_ROLE_PUBLIC, 0, server_page_health, "the process is alive"},
+    {"GET", "/readyz", SERVER_ROLE_PUBLIC, 0, server_page_ready, "200 once every model generates"},
+    {"GET", "/metrics", SERVER_ROLE_OPERATOR, 0, server_page_metrics, "Prometheus text"},
+    {"GET", "/v1/models", SERVER_ROLE_INFERENCE, 0, server_page_models, "the served models"},
+    {"GET", "/v1/models/{id...}", SERVER_ROLE_INFERENCE, 0, server_page_model, "one of them"},
+    {"POST", "/v1/chat/completions", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING,
+     server_generate_chat, "answers a conversation"},
+    {"POST", "/v1/completions", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING,
+     server_generate_completion, "continues a text"},
+    {0},
+};
+
+bool server_routes_check(const struct server_route *routes, struct err *err)
+{
+    for (; routes->pattern; routes++) {
+        if (routes->role == SERVER_ROLE_MISSING || !routes->method || !routes->handle) {
+            return err_set(err, ERR_INTERNAL, "the route %s has no role, method or handler",
+                           routes->pattern);
+        }
+    }
+    return true;
+}
+
+static bool matches(const char *pattern, struct str path, struct str *tail)
+{
+    struct str literal = str_of(pattern);
+    size_t brace = str_find(literal, STR("{"), 0);
+    *tail = (struct str){0};
+    if (brace == SIZE_MAX) {
+        return str_eq(literal, path);
+    }
+    if (!str_starts(path, str_slice(literal, 0, brace)) || path.len == brace) {
+        return false;
+    }
+    *tail = str_slice(path, brace, path.len);
+    return true;
+}
+
+const struct server_route *server_routes_find(const struct server_route *routes, struct str method,
+                                              struct str path, struct str *tail, struct buf *allow,
+                                              struct err *err)
+{
+    char quoted[STR_QUOTE_MAX];
+    struct str wanted = str_eq(method, STR("HEAD")) ? STR("GET") : method;
+    buf_clear(allow);
+    for (; routes->pattern; routes++) {
+        if (!matches(routes->pattern, path, tail)) {
+            continue;
+        }
+        if (str_eq(str_of(routes->method), wanted)) {
+            return routes;
+        }
+        buf_add_format(allow, "%s%s%s", allow->len ? ", " : "", routes->method,
+                       str_eq(str_of(routes->method), STR("GET")) ? ", HEAD" : "");
+    }
+    if (allow->len) {
+        buf_add_text(allow, ", OPTIONS");
+        err_set(err, ERR_METHOD, "this path does not take the method %s; it takes %s",
+                str_quote(quoted, method), allow->ptr);
+    } else {
+        err_set(err, ERR_NOT_FOUND, "there is nothing at %s", str_quote(quoted, path));
+    }
+    return NULL;
+}
+
+static int hex_of(char c)
+{
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+}
+
+bool server_path_decode(struct str raw, struct buf *out, struct err *err)
+{
+    buf_clear(out);
+    buf_reserve(out, raw.len);
+    for (size_t i = 0; i < raw.len; i++) {
+        char c = raw.ptr[i];
+        if (c == '%') {
+            bool is_whole = raw.len - i > 2;
+            int high = is_whole ? hex_of(raw.ptr[i + 1]) : -1;
+            int low = is_whole ? hex_of(raw.ptr[i + 2]) : -1;
+            if (high < 0 || low < 0) {
+                return err_set(err, ERR_INVALID, "the path holds a malformed escape");
+            }
+            c = (char)(high << 4 | low);
+            i += 2;
+        }
+        if (c == 0) {
+            return err_set(err, ERR_INVALID, "the path holds a NUL");
+        }
+        buf_add_char(out, c);
+    }
+    if (out->failed) {
+        return err_set_memory(err, raw.len);
+    }
+    if (!utf8_is_valid(buf_view(out))) {
+        return err_set(err, ERR_INVALID, "the path is not UTF-8");
+    }
+    struct str rest = buf_view(out);
+    while (rest.len) {
+        struct str part = str_cut(&rest, '/');
+        if (str_eq(part, STR(".")) || str_eq(part, STR(".."))) {
+            return err_set(err, ERR_INVALID, "the path holds '.' or '..'");
+        }
+    }
+    return true;
+}
