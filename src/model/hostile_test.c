@@ -1,0 +1,398 @@
+/* Files that lie about the model: each is a copy of a good one with one key, tensor or byte
+ * changed. The error must name what is wrong; nothing may crash, also not when memory runs out. */
+#include "model/fixture.h"
+
+#include <math.h>
+#include <unistd.h>
+
+#include "base/os.h"
+#include "gguf/writer.h"
+
+/* What to change in the copy. */
+struct change {
+    const char *key; /* set to `value`, removed when value is NULL */
+    const struct gguf_value *value;
+    const char *tensor; /* gets `dims` and `type`, or all bytes 0xff, or is left out */
+    const uint64_t *dims;
+    enum dtype type;
+    bool fills_ones, drops, adds;
+};
+
+static char temp_path[64];
+
+static void copy_entries(struct gguf_writer *w, const struct gguf *from, const struct change *c)
+{
+    struct err err = {0};
+    for (size_t i = 0; i < from->entry_count; i++) {
+        const struct gguf_entry *entry = &from->entries[i];
+        if (!c->key || !str_eq(entry->key, str_of(c->key))) {
+            assert_true(gguf_writer_set(w, entry->key, &entry->value, &err));
+        }
+    }
+    if (c->key && c->value) {
+        assert_true(gguf_writer_set(w, str_of(c->key), c->value, &err));
+    }
+}
+
+static void declare(struct gguf_writer *w, const struct gguf *from, const struct change *c)
+{
+    struct err err = {0};
+    for (size_t i = 0; i < from->tensor_count; i++) {
+        const struct gguf_tensor *t = &from->tensors[i];
+        bool is_changed = c->tensor && str_eq(t->name, str_of(c->tensor));
+        if (is_changed && c->drops) {
+            continue;
+        }
+        bool reshapes = is_changed && c->dims;
+        assert_true(gguf_writer_add(w, t->name, reshapes ? c->type : t->type,
+                                    reshapes ? 2 : t->dim_count, reshapes ? c->dims : t->dims,
+                                    &err));
+    }
+    if (c->adds) {
+        assert_true(gguf_writer_add(w, str_of(c->tensor), DTYPE_F32, 2, c->dims, &err));
+    }
+}
+
+static void copy_tensors(struct gguf_writer *w, const struct gguf *from, const struct change *c)
+{
+    struct err err = {0};
+    for (size_t i = 0; i < from->tensor_count; i++) {
+        const struct gguf_tensor *t = &from->tensors[i];
+        bool is_changed = c->tensor && str_eq(t->name, str_of(c->tensor));
+        size_t bytes = t->bytes;
+        struct os_map map = {0};
+        if (is_changed && c->drops) {
+            continue;
+        }
+        if (is_changed && c->dims) {
+            bytes = dtype_row_bytes(c->type, c->dims[0]) * c->dims[1];
+        }
+        unsigned char *data = MEM_ARRAY(unsigned char, bytes);
+        if (is_changed) {
+            memset(data, c->fills_ones ? 0xff : 0, bytes);
+        } else {
+            assert_true(gguf_rows_open(from, t, 0, t->row_count, &map, &err));
+            memcpy(data, map.ptr, bytes);
+            os_map_close(&map);
+        }
+        assert_true(gguf_writer_data(w, data, bytes, &err));
+        mem_free(data);
+    }
+    if (c->adds) {
+        unsigned char *data = MEM_ARRAY(unsigned char, c->dims[0] * c->dims[1] * 4);
+        assert_true(gguf_writer_data(w, data, c->dims[0] * c->dims[1] * 4, &err));
+        mem_free(data);
+    }
+}
+
+static void write_copy(const char *name, const struct change *c)
+{
+    char path[512];
+    struct err err = {0};
+    struct gguf *from = gguf_open(fixture_path(path, name), &err);
+    struct gguf_writer *w = gguf_writer_create(&err);
+    assert_non_null(from);
+    copy_entries(w, from, c);
+    declare(w, from, c);
+    assert_true(gguf_writer_begin(w, temp_path, &err));
+    copy_tensors(w, from, c);
+    assert_true(gguf_writer_commit(w, &err));
+    gguf_writer_destroy(w);
+    gguf_close(from);
+}
+
+/* Planning the changed copy must fail with this code, and the message must hold `text`. */
+static void expect_error(const char *name, const struct change *c, enum err_code code,
+                         const char *text)
+{
+    struct err err = {0};
+    struct model_params params = fixture_params();
+    struct model_plan plan;
+    write_copy(name, c);
+    struct gguf *gguf = gguf_open(temp_path, &err);
+    assert_non_null(gguf);
+    bool ok = model_plan(gguf, &params, &plan, &err);
+    if (ok || err.code != code || !strstr(err.text, text) || !strstr(err.text, temp_path)) {
+        fail_msg("key %s tensor %s: \"%s\" (%s) instead of \"%s\"", c->key ? c->key : "-",
+                 c->tensor ? c->tensor : "-", ok ? "accepted" : err.text, err_info(err.code)->name,
+                 text);
+    }
+    gguf_close(gguf);
+}
+
+static void expect_key_error(const char *key, struct gguf_value value, enum err_code code,
+                             const char *text)
+{
+    const struct change c = {.key = key, .value = &value};
+    expect_error("llama-f32.gguf", &c, code, text);
+}
+
+#define U64(number)   ((struct gguf_value){.kind = GGUF_U64, .count = 1, .u64 = (number)})
+#define F64(number)   ((struct gguf_value){.kind = GGUF_F64, .count = 1, .f64 = (number)})
+#define TEXT(literal) ((struct gguf_value){.kind = GGUF_STRING, .count = 1, .text = STR(literal)})
+
+static void test_numbers(void **state)
+{
+    static const struct {
+        const char *key;
+        uint64_t value;
+        const char *text;
+    } cases[] = {
+        {"llama.block_count", 0, "llama.block_count is 0"},
+        {"llama.block_count", 513, "llama.block_count is 513"},
+        {"llama.block_count", 1ull << 31, "llama.block_count is 2147483648"},
+        {"llama.block_count", 3, "tensor blk.2.attn_norm.weight is missing"},
+        {"llama.context_length", 0, "llama.context_length is 0"},
+        {"llama.context_length", 1ull << 63, "llama.context_length"},
+        {"llama.embedding_length", 0, "llama.embedding_length is 0"},
+        {"llama.embedding_length", 33, "llama.embedding_length is 33"},
+        {"llama.embedding_length", 1ull << 40, "llama.embedding_length"},
+        {"llama.embedding_length", 64, "tensor token_embd.weight has the shape 32 x 64: 64 x 64"},
+        {"llama.attention.head_count", 0, "llama.attention.head_count is 0"},
+        {"llama.attention.head_count", 3, "llama.attention.head_count_kv is 2"},
+        {"llama.attention.head_count", UINT32_MAX, "llama.attention.head_count is 4294967295"},
+        {"llama.attention.head_count_kv", 0, "llama.attention.head_count_kv is 0"},
+        {"llama.attention.head_count_kv", 3, "llama.attention.head_count_kv is 3"},
+        {"llama.attention.head_count_kv", 8, "llama.attention.head_count_kv is 8"},
+        {"llama.attention.key_length", 0, "llama.attention.key_length is 0"},
+        {"llama.attention.key_length", 1u << 20, "llama.attention.key_length is 1048576"},
+        {"llama.feed_forward_length", 0, "llama.feed_forward_length is 0"},
+        {"llama.feed_forward_length", 40, "tensor blk.0.ffn_gate.weight has the shape 32 x 48"},
+        {"llama.rope.dimension_count", 0, "llama.rope.dimension_count is 0"},
+        {"llama.rope.dimension_count", 7, "llama.rope.dimension_count is 7"},
+        {"llama.rope.dimension_count", 10, "llama.rope.dimension_count is 10"},
+        {"llama.vocab_size", 65, "tensor token_embd.weight has the shape 32 x 64: 32 x 65"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        expect_key_error(cases[i].key, U64(cases[i].value), ERR_FORMAT, cases[i].text);
+    }
+    expect_key_error("llama.expert_count", U64(8), ERR_ARCH, "llama.expert_count is 8");
+    expect_key_error("llama.block_count", TEXT("two"), ERR_FORMAT, "llama.block_count");
+    expect_key_error("llama.rope.freq_base", F64(0), ERR_FORMAT, "llama.rope.freq_base is 0");
+    expect_key_error("llama.rope.freq_base", F64(NAN), ERR_FORMAT, "llama.rope.freq_base");
+    expect_key_error("llama.rope.scaling.factor", F64(-2), ERR_FORMAT, "rope.scaling.factor is -2");
+    expect_key_error("llama.attention.layer_norm_rms_epsilon", F64(-1), ERR_FORMAT,
+                     "llama.attention.layer_norm_rms_epsilon is -1");
+    expect_key_error("llama.rope.scaling.type", TEXT("longrope\x1b[31m"), ERR_ARCH,
+                     "longrope\\x1b");
+}
+
+static void test_missing_keys(void **state)
+{
+    static const char *const keys[] = {"general.architecture",
+                                       "llama.block_count",
+                                       "llama.context_length",
+                                       "llama.embedding_length",
+                                       "llama.feed_forward_length",
+                                       "llama.attention.head_count",
+                                       "llama.attention.layer_norm_rms_epsilon"};
+    (void)state;
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        const struct change c = {.key = keys[i]};
+        expect_error("llama-f32.gguf", &c, ERR_FORMAT, keys[i]);
+    }
+}
+
+static void test_layer_arrays(void **state)
+{
+    static const uint32_t numbers[] = {48, 48}, zero[] = {4, 0};
+    static const float reals[] = {4, 4};
+    struct gguf_value array = {
+        .kind = GGUF_ARRAY, .item_kind = GGUF_U32, .count = 1, .items = numbers};
+    (void)state;
+    expect_key_error("llama.feed_forward_length", array, ERR_FORMAT, "feed_forward_length is 1");
+    array.items = zero;
+    array.count = 2;
+    expect_key_error("llama.attention.head_count", array, ERR_FORMAT, "item 1 is 0");
+    array.item_kind = GGUF_F32;
+    array.items = reals;
+    expect_key_error("llama.attention.head_count", array, ERR_FORMAT, "an array of integers");
+}
+
+static void test_architectures(void **state)
+{
+    (void)state;
+    expect_key_error("general.architecture", TEXT("mamba9"), ERR_ARCH,
+                     "\"mamba9\" is not supported (supported: llama");
+    expect_key_error("general.architecture", U64(3), ERR_FORMAT, "general.architecture");
+    /* The same tensors under another family: its keys are missing. */
+    expect_key_error("general.architecture", TEXT("qwen3"), ERR_FORMAT, "qwen3.block_count");
+}
+
+static void test_tensors(void **state)
+{
+    static const uint64_t wrong[] = {32, 31}, turned[] = {48, 32}, wide[] = {256, 2};
+    struct change c = {.tensor = "blk.1.attn_v.weight", .drops = true};
+    (void)state;
+    expect_error("llama-f32.gguf", &c, ERR_FORMAT, "tensor blk.1.attn_v.weight is missing");
+    c.tensor = "output_norm.weight";
+    expect_error("llama-f32.gguf", &c, ERR_FORMAT, "tensor output_norm.weight is missing");
+    c.tensor = "token_embd.weight";
+    expect_error("llama-f32.gguf", &c, ERR_FORMAT, "tensor token_embd.weight is missing");
+
+    c = (struct change){.tensor = "blk.0.attn_q.weight", .dims = wrong, .type = DTYPE_F32};
+    expect_error("llama-f32.gguf", &c, ERR_FORMAT, "has the shape 32 x 31: 32 x 32 is needed");
+    c = (struct change){.tensor = "blk.0.ffn_gate.weight", .dims = turned, .type = DTYPE_F32};
+    expect_error("llama-f32.gguf", &c, ERR_FORMAT, "has the shape 48 x 32: 32 x 48 is needed");
+    c = (struct change){.tensor = "blk.0.attn_norm.weight", .dims = wrong, .type = DTYPE_F32};
+    expect_error("llama-f32.gguf", &c, ERR_FORMAT, "has the shape 32 x 31: 32 is needed");
+    /* Experts without a count, or anything else that has no part in the family. */
+    c = (struct change){.tensor = "blk.0.ffn_gate_exps.weight", .adds = true, .dims = wrong};
+    expect_error("llama-f32.gguf", &c, ERR_ARCH, "tensor blk.0.ffn_gate_exps.weight has no part");
+    c = (struct change){.tensor = "blk.0.attn_q_norm.weight", .adds = true, .dims = wrong};
+    expect_error("llama-f32.gguf", &c, ERR_ARCH, "tensor blk.0.attn_q_norm.weight has no part");
+
+    static const uint64_t square[] = {256, 256};
+    c = (struct change){.tensor = "blk.0.attn_q.weight", .dims = square, .type = DTYPE_IQ2_XXS};
+    expect_error("llama-q4_k.gguf", &c, ERR_ARCH,
+                 "tensor blk.0.attn_q.weight has the type IQ2_XXS");
+    expect_error("llama-q4_k.gguf", &c, ERR_ARCH, "supported: F32 F16 Q4_0 Q8_0 Q4_K Q5_K Q6_K");
+    (void)wide;
+}
+
+/* NaN and infinity come out as they are; nothing hangs or crashes. */
+static void test_weights_not_finite(void **state)
+{
+    static const char *const files[] = {"llama-f32.gguf", "llama-q8_0.gguf", "llama-q4_k.gguf"};
+    const int32_t ids[] = {1, 2, 3, 4, 5};
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        const struct change c = {.tensor = "blk.0.attn_k.weight", .fills_ones = true};
+        struct model_params params = fixture_params();
+        write_copy(files[i], &c);
+        struct fixture f = fixture_open(temp_path, &params, 2);
+        float *logits = fixture_logits(&f, ids, 5, 3);
+        assert_true(isnan(logits[0]) || i > 0);
+        mem_free(logits);
+        fixture_close(&f);
+    }
+}
+
+/* The plan is exact: with one byte less it is refused, with both figures. */
+static void test_memory(void **state)
+{
+    char path[512], figures[64];
+    struct err err = {0};
+    struct model_params params = fixture_params();
+    struct model_plan plan, again;
+    (void)state;
+    struct gguf *gguf = gguf_open(fixture_path(path, "llama-f32.gguf"), &err);
+    params.ctx_tokens = params.kv_tokens = 512;
+    assert_true(model_plan(gguf, &params, &plan, &err));
+    assert_int_equal(plan.total_bytes,
+                     plan.weights_bytes + plan.kv_bytes + plan.scratch_bytes + plan.table_bytes);
+    assert_int_equal(plan.kv_bytes, plan.kv_pages * plan.page_bytes);
+    /* 2 layers of 2 heads of 8 for keys and for values, float, 64 positions */
+    assert_int_equal(plan.page_bytes, 2 * 2 * (8 + 8) * 4 * 64);
+    assert_int_equal(plan.kv_pages, 8);
+    params.memory_max = plan.total_bytes;
+    assert_true(model_plan(gguf, &params, &again, &err));
+    params.memory_max = plan.total_bytes - 1;
+    assert_false(model_plan(gguf, &params, &again, &err));
+    assert_int_equal(err.code, ERR_MEMORY);
+    snprintf(figures, sizeof figures, "needs %llu bytes", (unsigned long long)plan.total_bytes);
+    assert_non_null(strstr(err.text, figures));
+    snprintf(figures, sizeof figures, "%llu bytes are available",
+             (unsigned long long)plan.total_bytes - 1);
+    assert_non_null(strstr(err.text, figures));
+    /* Left open, the context shrinks to what there is, but not to nothing. */
+    params.ctx_tokens = params.kv_tokens = 0;
+    assert_true(model_plan(gguf, &params, &again, &err));
+    assert_true(again.ctx_tokens < 512 && again.ctx_tokens >= 64);
+    assert_true(again.total_bytes <= params.memory_max);
+    params.memory_max = plan.weights_bytes;
+    assert_false(model_plan(gguf, &params, &again, &err));
+    assert_int_equal(err.code, ERR_MEMORY);
+    gguf_close(gguf);
+}
+
+static void test_cache_defaults(void **state)
+{
+    char path[512];
+    struct err err = {0};
+    struct model_params params = fixture_params();
+    struct model_plan plan;
+    (void)state;
+    struct gguf *gguf = gguf_open(fixture_path(path, "llama-f32.gguf"), &err);
+    params.sequences_max = 5;
+    assert_true(model_plan(gguf, &params, &plan, &err));
+    assert_int_equal(plan.ctx_tokens, 512);
+    assert_int_equal(plan.kv_pages, 5 * 8);
+    params.kv_tokens = 100;
+    assert_true(model_plan(gguf, &params, &plan, &err));
+    assert_int_equal(plan.ctx_tokens, 100);
+    assert_int_equal(plan.kv_pages, 2);
+    params.ctx_tokens = 101;
+    assert_false(model_plan(gguf, &params, &plan, &err));
+    assert_int_equal(err.code, ERR_INVALID);
+    gguf_close(gguf);
+}
+
+static void test_changed_file(void **state)
+{
+    const struct change none = {0};
+    struct err err = {0};
+    struct model_params params = fixture_params();
+    struct pool *pool = pool_create(2, &err);
+    (void)state;
+    write_copy("llama-f32.gguf", &none);
+    struct gguf *gguf = gguf_open(temp_path, &err);
+    assert_non_null(gguf);
+    assert_int_equal(truncate(temp_path, 20000), 0);
+    assert_null(model_load(gguf, &params, pool, NULL, NULL, &err));
+    assert_int_equal(err.code, ERR_FORMAT);
+    assert_non_null(strstr(err.text, temp_path));
+    gguf_close(gguf);
+    pool_destroy(pool);
+}
+
+static void test_no_memory(void **state)
+{
+    char path[512];
+    struct err err = {0};
+    struct model_params params = fixture_params();
+    struct pool *pool = pool_create(1, &err);
+    (void)state;
+    struct gguf *gguf = gguf_open(fixture_path(path, "qwen3-f32.gguf"), &err);
+    for (long n = 0;; n++) {
+        mem_fail_after(n);
+        struct model *model = model_load(gguf, &params, pool, NULL, NULL, &err);
+        mem_fail_after(-1);
+        if (model) {
+            assert_true(n >= 4);
+            model_destroy(model);
+            break;
+        }
+        assert_int_equal(err.code, ERR_MEMORY);
+    }
+    model_destroy(NULL);
+    gguf_close(gguf);
+    pool_destroy(pool);
+}
+
+static int make_temp(void **state)
+{
+    (void)state;
+    snprintf(temp_path, sizeof temp_path, "/tmp/hearth-model-%ld.gguf", (long)getpid());
+    return 0;
+}
+
+static int drop_temp(void **state)
+{
+    (void)state;
+    unlink(temp_path);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_numbers),      cmocka_unit_test(test_missing_keys),
+        cmocka_unit_test(test_layer_arrays), cmocka_unit_test(test_architectures),
+        cmocka_unit_test(test_tensors),      cmocka_unit_test(test_weights_not_finite),
+        cmocka_unit_test(test_memory),       cmocka_unit_test(test_cache_defaults),
+        cmocka_unit_test(test_changed_file), cmocka_unit_test(test_no_memory),
+    };
+    return cmocka_run_group_tests(tests, make_temp, drop_temp);
+}
