@@ -56,14 +56,13 @@ struct quantizer {
 
 static bool plan_tensor(struct quantizer *q, const struct gguf_tensor *tensor, struct err *err)
 {
-    char name[STR_QUOTE_MAX], path[STR_QUOTE_MAX];
+    char name[STR_QUOTE_MAX];
     enum dtype type = gguf_mix_type(&q->mix, tensor);
     if (type != tensor->type && !codec_can_decode(tensor->type)) {
         return err_set(err, ERR_UNSUPPORTED,
-                       "%s: tensor \"%s\" at byte %" PRIu64
-                       " has type %s, which hearth cannot decode",
-                       str_quote(path, str_of(q->gguf->path)), str_quote(name, tensor->name),
-                       tensor->offset, dtype_info(tensor->type)->name);
+                       "tensor \"%s\" at byte %" PRIu64 " has type %s, which hearth cannot decode",
+                       str_quote(name, tensor->name), tensor->offset,
+                       dtype_info(tensor->type)->name);
     }
     q->bytes_out += dtype_row_bytes(type, (size_t)tensor->dims[0]) * tensor->row_count;
     return gguf_writer_add(q->writer, tensor->name, type, tensor->dim_count, tensor->dims, err);
@@ -82,8 +81,7 @@ static bool plan(struct quantizer *q, const char *out_path, struct err *err)
     char quoted[STR_QUOTE_MAX];
     const struct gguf *gguf = q->gguf;
     if (gguf->tensor_count == 0) {
-        return err_set(err, ERR_INVALID, "%s has no tensors to quantise",
-                       str_quote(quoted, str_of(gguf->path)));
+        return err_set(err, ERR_INVALID, "the file has no tensors to convert");
     }
     for (size_t i = 0; i < gguf->entry_count; i++) {
         const struct gguf_entry *entry = &gguf->entries[i];

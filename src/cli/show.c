@@ -12,7 +12,7 @@
 #include "gguf/gguf.h"
 #include "gguf/summary.h"
 
-enum { FLUSH_BYTES = 64 << 10, ITEMS_SHOWN = 6, TEXT_SHOWN = 160 };
+enum { FLUSH_BYTES = 64 << 10, PIECE_BYTES = 16 << 10, ITEMS_SHOWN = 6, TEXT_SHOWN = 160 };
 
 static const char help[] =
     "usage: hearth show FILE [--json] [--full]\n\n"
@@ -72,10 +72,57 @@ static void add_escaped(struct output *o, struct str s, size_t max, bool lines)
 
 /* ---- for programs ---- */
 
-static void add_number(struct output *o, double value, bool is_float)
+/* A text of any length in pieces, so that the buffer stays small. */
+static void add_json_string(struct output *o, struct str s)
+{
+    struct buf piece = {0};
+    buf_add_char(&o->text, '"');
+    while (s.len > 0 && !o->failed) {
+        struct str part = str_slice(s, 0, PIECE_BYTES);
+        if (part.len < s.len) {
+            part.len -= utf8_incomplete_tail(part);
+        }
+        buf_clear(&piece);
+        json_write_string(&piece, part);
+        o->text.failed |= piece.failed;
+        buf_add(&o->text, str_slice(buf_view(&piece), 1, piece.len - 1)); /* without the quotes */
+        s = str_slice(s, part.len, s.len);
+        flush(o, FLUSH_BYTES);
+    }
+    buf_deinit(&piece);
+    buf_add_char(&o->text, '"');
+}
+
+/* By hand: an array may have 10^9 of them, and printf would take a minute. */
+static void add_unsigned(struct output *o, uint64_t value)
+{
+    char digits[20], *at = digits + sizeof digits;
+    do {
+        *--at = (char)('0' + value % 10);
+        value /= 10;
+    } while (value);
+    buf_add(&o->text, (struct str){.ptr = at, .len = (size_t)(digits + sizeof digits - at)});
+}
+
+static void add_signed(struct output *o, int64_t value)
+{
+    if (value < 0) {
+        buf_add_char(&o->text, '-');
+    }
+    add_unsigned(o, value < 0 ? -(uint64_t)value : (uint64_t)value);
+}
+
+static void add_number(struct output *o, double value, bool is_float, bool is_json)
 {
     char digits[32];
-    if (is_float && isfinite(value)) {
+    if (!isfinite(value)) {
+        buf_add_text(&o->text, is_json        ? "null"
+                               : isnan(value) ? "nan"
+                               : value > 0    ? "inf"
+                                              : "-inf");
+        return;
+    }
+    if (is_float) {
         json_format_float((float)value, digits);
     } else {
         json_format_double(value, digits);
@@ -88,7 +135,7 @@ static void add_item(struct output *o, const struct gguf_value *array, uint64_t 
     switch (array->item_kind) {
     case GGUF_STRING:
         if (is_json) {
-            json_write_string(&o->text, array->texts[i]);
+            add_json_string(o, array->texts[i]);
         } else {
             buf_add_char(&o->text, '"');
             add_escaped(o, array->texts[i], o->is_full ? SIZE_MAX : TEXT_SHOWN, false);
@@ -97,16 +144,16 @@ static void add_item(struct output *o, const struct gguf_value *array, uint64_t 
         break;
     case GGUF_F32:
     case GGUF_F64:
-        add_number(o, gguf_item_f64(array, i), array->item_kind == GGUF_F32);
+        add_number(o, gguf_item_f64(array, i), array->item_kind == GGUF_F32, is_json);
         break;
     case GGUF_BOOL:
         buf_add_text(&o->text, gguf_item_i64(array, i) ? "true" : "false");
         break;
     case GGUF_U64:
-        buf_add_format(&o->text, "%" PRIu64, (uint64_t)gguf_item_i64(array, i));
+        add_unsigned(o, (uint64_t)gguf_item_i64(array, i));
         break;
     default:
-        buf_add_format(&o->text, "%" PRId64, gguf_item_i64(array, i));
+        add_signed(o, gguf_item_i64(array, i));
         break;
     }
     flush(o, FLUSH_BYTES);
@@ -134,7 +181,7 @@ static void add_value(struct output *o, const struct gguf_value *value, bool is_
     switch (value->kind) {
     case GGUF_STRING:
         if (is_json) {
-            json_write_string(&o->text, value->text);
+            add_json_string(o, value->text);
         } else {
             buf_add_char(&o->text, '"');
             add_escaped(o, value->text, o->is_full ? SIZE_MAX : TEXT_SHOWN, false);
@@ -146,7 +193,7 @@ static void add_value(struct output *o, const struct gguf_value *value, bool is_
         break;
     case GGUF_F32:
     case GGUF_F64:
-        add_number(o, value->f64, value->kind == GGUF_F32);
+        add_number(o, value->f64, value->kind == GGUF_F32, is_json);
         break;
     case GGUF_BOOL:
         buf_add_text(&o->text, value->u64 ? "true" : "false");
@@ -155,10 +202,10 @@ static void add_value(struct output *o, const struct gguf_value *value, bool is_
     case GGUF_I16:
     case GGUF_I32:
     case GGUF_I64:
-        buf_add_format(&o->text, "%" PRId64, value->i64);
+        add_signed(o, value->i64);
         break;
     default:
-        buf_add_format(&o->text, "%" PRIu64, value->u64);
+        add_unsigned(o, value->u64);
         break;
     }
     flush(o, FLUSH_BYTES);
@@ -167,7 +214,7 @@ static void add_value(struct output *o, const struct gguf_value *value, bool is_
 static void add_json_tensor(struct output *o, const struct gguf_tensor *tensor)
 {
     buf_add_text(&o->text, "{\"name\":");
-    json_write_string(&o->text, tensor->name);
+    add_json_string(o, tensor->name);
     buf_add_format(&o->text, ",\"type\":\"%s\",\"shape\":[", dtype_info(tensor->type)->name);
     for (uint32_t i = 0; i < tensor->dim_count; i++) {
         buf_add_format(&o->text, "%s%" PRIu64, i ? "," : "", tensor->dims[i]);
@@ -188,12 +235,12 @@ static void show_json(struct output *o, const struct gguf *gguf)
     struct gguf_summary summary;
     gguf_summarize(gguf, &summary);
     buf_add_text(&o->text, "{\"path\":");
-    json_write_string(&o->text, str_of(gguf->path));
+    add_json_string(o, str_of(gguf->path));
     buf_add_format(&o->text, ",\"version\":%u,\"alignment\":%u,\"metadata\":{",
                    (unsigned)gguf->version, (unsigned)gguf->alignment);
     for (size_t i = 0; i < gguf->entry_count && !o->failed; i++) {
         buf_add_text(&o->text, i ? "," : "");
-        json_write_string(&o->text, gguf->entries[i].key);
+        add_json_string(o, gguf->entries[i].key);
         buf_add_char(&o->text, ':');
         add_value(o, &gguf->entries[i].value, true);
     }
@@ -212,14 +259,14 @@ static void show_json(struct output *o, const struct gguf *gguf)
                        share->elements, share->bytes);
     }
     buf_add_format(&o->text, "},\"parameters\":%" PRIu64 ",\"bits_per_weight\":", summary.elements);
-    add_number(o, summary.bits_per_weight, false);
+    add_number(o, summary.bits_per_weight, false, true);
     buf_add_format(&o->text,
                    ",\"shards\":%zu,\"tensor_bytes\":%" PRIu64 ",\"file_bytes\":%" PRIu64
                    ",\"chat_template\":",
                    gguf->shard_count, gguf->tensor_bytes, gguf->file_bytes);
     const struct gguf_value *template = chat_template(gguf);
     if (template) {
-        json_write_string(&o->text, template->text);
+        add_json_string(o, template->text);
     } else {
         buf_add_text(&o->text, "null");
     }
@@ -351,6 +398,7 @@ int cli_show(int argc, char **argv)
                                             {"full", no_argument, NULL, 'f'},
                                             {"help", no_argument, NULL, 'h'},
                                             {0}};
+    char quoted[STR_QUOTE_MAX];
     struct err err = {0};
     struct output o = {.err = &err};
     bool is_json = false;
@@ -367,7 +415,8 @@ int cli_show(int argc, char **argv)
         case 'h':
             return cli_write(help, sizeof help - 1, &err) ? 0 : cli_fail(&err);
         default:
-            return cli_usage_error("show", "unknown option %s", argv[optind - 1]);
+            return cli_usage_error("show", "unknown option %s",
+                                   str_quote(quoted, str_of(argv[optind - 1])));
         }
     }
     if (argc - optind != 1) {

@@ -31,9 +31,9 @@ static ATTR_UNUSED int image_teardown(void **state)
 
 static ATTR_UNUSED const char *image_path(const char *name)
 {
-    static char paths[4][160]; /* a few may be in use at once */
+    static char paths[16][160]; /* those of one test may be in use at once */
     static unsigned next;
-    char *path = paths[next++ % 4];
+    char *path = paths[next++ % 16];
     snprintf(path, sizeof paths[0], "%s/%s", image_folder, name);
     return path;
 }

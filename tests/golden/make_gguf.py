@@ -7,6 +7,8 @@ the llama.cpp project (MIT), which shares no code with hearth.
 kinds.gguf      every kind of value and array, tensors of ten types
 split-*.gguf    three parts of one model
 *.json          what gguf.GGUFReader sees in these files and in ../models/stories260K.gguf
+convert.gguf    floats of three types and Q8_0; convert-TYPE.gguf is what quantising it to TYPE must
+                give (gguf.quants is an own implementation of the block formats)
 types.json      type ids with names, block lengths and block sizes
 """
 import importlib.metadata
@@ -125,6 +127,68 @@ def write_split():
     writer.close()
 
 
+def start_model(name):
+    writer = gguf.GGUFWriter(os.path.join(OUT, name), "llama")
+    writer.add_string("general.name", "convert")
+    return writer
+
+
+def finish(writer):
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def convert_tensors():
+    """Name, values as a float row matrix, type in the source file."""
+    rng = np.random.default_rng(5)
+    q = gguf.GGMLQuantizationType
+    shapes = [
+        ("token_embd.weight", (5, 64), q.F32), ("output_norm.weight", (64,), q.F32),
+        ("blk.0.attn_norm.weight", (64,), q.F16), ("blk.0.attn_q.weight", (64, 64), q.F32),
+        ("blk.0.attn_k.weight", (32, 64), q.F16), ("blk.0.attn_v.weight", (32, 64), q.BF16),
+        ("blk.0.attn_output.weight", (64, 64), q.Q8_0), ("blk.0.ffn_down.weight", (3, 40), q.F32),
+        ("blk.0.ffn_gate_inp.weight", (4, 64), q.F32), ("blk.0.attn_q.bias", (2, 64), q.F32),
+        ("blk.0.ffn_up_exps.weight", (2, 3, 32), q.F32), ("output.weight", (5, 64), q.F32),
+    ]
+    for name, shape, kind in shapes:
+        values = rng.standard_normal(shape).astype(np.float32) * 10 ** rng.uniform(-3, 1)
+        if name == "blk.0.attn_q.weight":
+            values[0, :32] = 0  # a block without a largest element
+        yield name, gguf.quants.quantize(values, kind), kind
+
+
+def target_type(name, shape, kind, target):
+    kept = len(shape) < 2 or not name.endswith("weight") or "gate_inp" in name
+    if kept:
+        return kind
+    if target == gguf.GGMLQuantizationType.Q4_0 and name == "output.weight":
+        target = gguf.GGMLQuantizationType.Q8_0
+    block = gguf.GGML_QUANT_SIZES[target][0]
+    return gguf.GGMLQuantizationType.F16 if shape[-1] % block else target
+
+
+def write_convert():
+    tensors = list(convert_tensors())
+    writer = start_model("convert.gguf")
+    writer.add_file_type(0)
+    for name, data, kind in tensors:
+        writer.add_tensor(name, data, raw_dtype=kind)
+    finish(writer)
+    file_types = {"F16": 1, "Q4_0": 2, "Q8_0": 7, "BF16": 32}
+    for target, file_type in file_types.items():
+        writer = start_model(f"convert-{target}.gguf")
+        writer.add_file_type(file_type)
+        writer.add_quantization_version(2)
+        for name, data, kind in tensors:
+            values = gguf.quants.dequantize(data, kind)
+            to = target_type(name, values.shape, kind, gguf.GGMLQuantizationType[target])
+            data = data if to == kind else gguf.quants.quantize(values, to)
+            writer.add_tensor(name, data, raw_dtype=to)
+        finish(writer)
+
+
 def write_types():
     sizes = gguf.GGML_QUANT_SIZES
     rows = [{"id": int(t), "name": t.name, "block": b, "bytes": n} for t, (b, n) in sizes.items()]
@@ -136,6 +200,7 @@ def write_types():
 os.makedirs(OUT, exist_ok=True)
 write_kinds()
 write_split()
+write_convert()
 write_types()
 describe(os.path.join(OUT, "kinds.gguf"), "kinds.json")
 describe(os.path.join(ROOT, "models", "stories260K.gguf"), "stories260K.json")
