@@ -13,8 +13,9 @@ END {
         percent = 100 * covered[folder] / total[folder]
         low = (folder in least) && percent < least[folder]
         printf "cover %-10s %6.2f %% of %d lines%s\n", folder, percent, total[folder],
-            low ? sprintf(" (the limit is %d %%)", least[folder]) : ""
+            low ? sprintf(" (the limit is %d %%)", least[folder]) : "" | "sort -k 2"
         if (low) bad = 1
     }
+    close("sort -k 2")
     exit bad
 }
