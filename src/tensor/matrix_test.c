@@ -205,12 +205,108 @@ static void test_products(void **state)
     pool_destroy(pool);
 }
 
+/* ---- threads and groups ---- */
+
+enum { GROUP = 3, GROUP_COLS = 512, GROUP_ROWS_MAX = 600, STRIDE = 640 };
+
+/* Three products of one input, of different types and heights, into y [tokens][GROUP][STRIDE]. */
+static void run_group(const struct matrix *m, const float *x, size_t x_stride, size_t tokens,
+                      size_t threads, uint8_t *scratch, float *y)
+{
+    const struct kernels *k = kernels_get(cpu_level_detect());
+    struct pool *pool = pool_create(threads, NULL);
+    struct product products[GROUP];
+    struct activation act;
+
+    assert_non_null(pool);
+    memset(y, 0x55, tokens * GROUP * STRIDE * sizeof *y);
+    activation_init(&act, x, x_stride, tokens, GROUP_COLS, scratch);
+    activation_quantize(&act, k, pool);
+    for (size_t i = 0; i < GROUP; i++) {
+        products[i] = (struct product){.w = &m[i], .y = y + i * STRIDE, .y_stride = GROUP * STRIDE};
+    }
+    matrix_multiply(k, pool, &act, products, GROUP);
+    pool_destroy(pool);
+}
+
+/* The same bits for every number of threads and whoever else is in the batch; nothing is written
+ * beside the rows. */
+static void test_threads(void **state)
+{
+    static const enum dtype group_types[GROUP] = {DTYPE_Q4_K, DTYPE_F16, DTYPE_Q8_0};
+    static const size_t group_rows[GROUP] = {GROUP_ROWS_MAX, 37, 130};
+    static const size_t batches[] = {1, 2, 7, 33, 130};
+    enum { TOKENS_MAX = 130, X_STRIDE = GROUP_COLS + 3 };
+    size_t y_floats = (size_t)TOKENS_MAX * GROUP * STRIDE;
+    float *x = MEM_ARRAY(float, TOKENS_MAX *X_STRIDE);
+    float *want = MEM_ARRAY(float, y_floats), *got = MEM_ARRAY(float, y_floats);
+    uint8_t *scratch = aligned_alloc(64, activation_bytes(TOKENS_MAX, GROUP_COLS));
+    uint8_t *source[GROUP];
+    struct matrix m[GROUP];
+
+    (void)state;
+    for (size_t i = 0; i < GROUP; i++) {
+        source[i] = random_rows(group_types[i], group_rows[i], GROUP_COLS);
+        m[i] = packed(group_types[i], group_rows[i], GROUP_COLS, source[i]);
+    }
+    for (size_t i = 0; i < (size_t)TOKENS_MAX * X_STRIDE; i++) {
+        x[i] = random_float();
+    }
+    run_group(m, x, X_STRIDE, TOKENS_MAX, 1, scratch, want);
+    for (size_t i = group_rows[1]; i < STRIDE; i++) {
+        uint32_t bits;
+        memcpy(&bits, &want[STRIDE + i], sizeof bits);
+        assert_int_equal(bits, 0x55555555);
+    }
+    for (size_t b = 0; b < sizeof batches / sizeof batches[0]; b++) {
+        for (size_t threads = 1; threads <= 4; threads++) {
+            run_group(m, x, X_STRIDE, batches[b], threads, scratch, got);
+            assert_memory_equal(got, want, batches[b] * GROUP * STRIDE * sizeof *got);
+        }
+    }
+    for (size_t i = 0; i < GROUP; i++) {
+        mem_free(source[i]);
+        free((void *)(uintptr_t)m[i].bytes);
+    }
+    mem_free(x);
+    mem_free(want);
+    mem_free(got);
+    free(scratch);
+}
+
+/* No tokens, no rows, no columns: nothing happens, or zeros plus the bias. */
+static void test_empty(void **state)
+{
+    const struct kernels *k = kernels_get(cpu_level_detect());
+    struct pool *pool = pool_create(1, NULL);
+    ATTR_ALIGNED(64) uint8_t memory[64] = {0};
+    float y[3] = {1, 2, 3}, bias[3] = {4, 5, 6};
+    struct activation act;
+    struct matrix m;
+
+    (void)state;
+    assert_non_null(pool);
+    matrix_init(&m, DTYPE_F32, 3, 0, memory);
+    struct product product = {.w = &m, .y = y, .y_stride = 3, .bias = bias};
+    activation_init(&act, y, 0, 0, 0, NULL);
+    activation_quantize(&act, k, pool);
+    matrix_multiply(k, pool, &act, &product, 1); /* no tokens */
+    assert_true(y[0] == 1);
+    activation_init(&act, y, 0, 1, 0, NULL);
+    matrix_multiply(k, pool, &act, &product, 0); /* no products */
+    matrix_multiply(k, pool, &act, &product, 1); /* no columns */
+    assert_true(y[0] == 4 && y[1] == 5 && y[2] == 6);
+    matrix_init(&m, DTYPE_F32, 0, 0, memory);
+    matrix_multiply(k, pool, &act, &product, 1); /* no rows */
+    pool_destroy(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows_come_back),
-        cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_products),
+        cmocka_unit_test(test_rows_come_back), cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_products),       cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_empty),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
