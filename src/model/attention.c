@@ -31,7 +31,7 @@ enum {
     GROUP_HEADS = 16, /* query heads that go through the kernels together, at most */
     BLOCK_ROWS = 8,
     SPLIT_PIECES = 32,    /* row x key head pieces up to which the chunks are split */
-    ALONE_MACS = 1 << 16, /* below this waking the pool costs more than it brings */
+    ALONE_MACS = 1 << 18, /* 10 us of work: below this waking the pool costs more than it brings */
 };
 
 /* The running softmax of one row and up to GROUP_HEADS heads. */
