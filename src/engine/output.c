@@ -92,6 +92,9 @@ static void forget_bans_before(struct engine_output *out, uint32_t at)
     while (gone < out->ban_count && out->ban_at[gone] < at) {
         gone++;
     }
+    if (gone == 0) {
+        return;
+    }
     out->ban_count -= gone;
     memmove(out->ban_at, out->ban_at + gone, out->ban_count * sizeof *out->ban_at);
     memmove(out->ban_ids, out->ban_ids + gone, out->ban_count * sizeof *out->ban_ids);

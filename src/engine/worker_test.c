@@ -63,29 +63,48 @@ static void test_queue_full(void **state)
     fixture_close(&f);
 }
 
-/* The head of the queue waits for its pages; a small one behind it does not overtake. */
+/* ---- order ---- */
+
+struct place {
+    atomic_int *next;
+    atomic_int mine; /* 1 for the stream that had its first event first */
+};
+
+static void take_place(void *arg)
+{
+    struct place *p = arg;
+    if (atomic_load(&p->mine) == 0) {
+        atomic_store(&p->mine, atomic_fetch_add(p->next, 1));
+    }
+}
+
+/* The head of the queue waits for its pages; a small one behind it, for which there are pages, does
+ * not overtake. */
 static void test_first_come(void **state)
 {
     (void)state;
     struct fixture f;
+    struct err err;
+    struct engine_stream *streams[3];
+    atomic_int next = 1;
+    struct place places[3] = {{&next, 0}, {&next, 0}, {&next, 0}};
     fixture_open(&f, &(struct fixture_params){.sequences = 8, .ctx = 512, .kv_tokens = 512});
-    struct engine_request large = endless(&f, 8), small = endless(&f, 8);
-    small.has_max_tokens = true;
-    small.max_tokens = 1;
-    struct engine_stream *a = fixture_submit(&f, &large);
-    struct engine_stream *b = fixture_submit(&f, &large);
-    struct engine_stream *c = fixture_submit(&f, &small);
-    struct fixture_result got_a = fixture_collect(a);
-    struct fixture_result got_b = fixture_collect(b), got_c = fixture_collect(c);
-    assert_int_equal(got_a.last.completion_tokens, 504);
-    assert_int_equal(got_b.last.completion_tokens, 504);
-    assert_true(got_b.last.timing.queue_ms >= got_a.last.timing.decode_ms);
-    assert_true(got_c.last.timing.queue_ms >= got_b.last.timing.queue_ms);
-    fixture_result_deinit(&got_a);
-    fixture_result_deinit(&got_b);
-    fixture_result_deinit(&got_c);
-    mem_free((void *)large.prompt);
-    mem_free((void *)small.prompt);
+    struct engine_request half = endless(&f, 8), large = half, small = half;
+    half.has_max_tokens = small.has_max_tokens = true;
+    half.max_tokens = 248;
+    small.max_tokens = 2;
+    const struct engine_request *requests[] = {&half, &large, &small};
+    for (size_t i = 0; i < 3; i++) {
+        streams[i] = engine_submit(f.engine, requests[i], take_place, &places[i], &err);
+    }
+    static const uint32_t counts[] = {248, 504, 2};
+    for (size_t i = 0; i < 3; i++) {
+        struct fixture_result got = fixture_collect(streams[i]);
+        assert_int_equal(got.last.completion_tokens, counts[i]);
+        assert_int_equal(atomic_load(&places[i].mine), (int)i + 1);
+        fixture_result_deinit(&got);
+    }
+    mem_free((void *)half.prompt);
     fixture_close(&f);
 }
 
