@@ -220,8 +220,9 @@ static void check_whole(const char *name)
 static void whole_vocabularies_agree(void **state)
 {
     (void)state;
-    static const char *const names[] = {"gpt-2",     "llama-bpe",      "qwen2",     "deepseek-llm",
-                                        "starcoder", "deepseek-coder", "llama-spm", "phi-3"};
+    static const char *const names[] = {"gpt-2",        "llama-bpe", "qwen2",
+                                        "deepseek-llm", "starcoder", "deepseek-coder",
+                                        "llama-spm",    "phi-3",     "bert-bge"};
     for (size_t i = 0; i < COUNT_OF(names); i++) {
         check_whole(names[i]);
     }

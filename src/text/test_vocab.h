@@ -187,15 +187,15 @@ ATTR_UNUSED static json_t *vectors_load(void)
 }
 
 /* Every text of the vectors against one row of ids. */
-ATTR_UNUSED static void check_vectors(const struct text *text, const char *name, const json_t *root,
-                                      const json_t *rows)
+ATTR_UNUSED static void compare_vectors(const struct text *text, const char *name,
+                                        const json_t *root, const json_t *rows)
 {
     const json_t *texts = json_object_get(root, "texts");
     assert_true(json_array_size(texts) == json_array_size(rows) && json_array_size(rows) > 50);
     for (size_t i = 0; i < json_array_size(texts); i++) {
-        const struct str s = json_str(json_array_get(texts, i));
         const json_t *row = json_array_get(rows, i);
-        struct text_ids ids = must_encode(text, s, (struct text_encode_opts){0});
+        struct text_ids ids =
+            must_encode(text, json_str(json_array_get(texts, i)), (struct text_encode_opts){0});
         bool is_same = ids.count == json_array_size(row);
         for (size_t k = 0; is_same && k < ids.count; k++) {
             is_same = ids.ids[k] == json_integer_value(json_array_get(row, k));
@@ -204,7 +204,17 @@ ATTR_UNUSED static void check_vectors(const struct text *text, const char *name,
             fail_msg("%s: text %zu differs", name, i);
         }
         text_ids_deinit(&ids);
-        assert_round_trip(text, s);
+    }
+}
+
+/* The same, and the texts must come back. */
+ATTR_UNUSED static void check_vectors(const struct text *text, const char *name, const json_t *root,
+                                      const json_t *rows)
+{
+    compare_vectors(text, name, root, rows);
+    const json_t *texts = json_object_get(root, "texts");
+    for (size_t i = 0; i < json_array_size(texts); i++) {
+        assert_round_trip(text, json_str(json_array_get(texts, i)));
     }
 }
 

@@ -3,7 +3,7 @@
     make_vectors.py JUDGE GGUF_PY   (needs numpy, node and the npm package tokenizers in the cwd)
 
 JUDGE is judge.cpp built against libllama; GGUF_PY the folder gguf-py of llama.cpp. Writes bpe.gguf,
-spm.gguf, spm_cross.gguf and vectors.json. The pre-tokenizers whose original regexes are known are
+spm.gguf, spm_cross.gguf, wpm.gguf and vectors.json. The pre-tokenizers whose original regexes are known are
 judged by the Hugging Face library, which runs them as they stand in tokenizer.json; the others by
 llama.cpp, which rewrites some.
 """
@@ -139,6 +139,43 @@ def write_spm(path, extra):
     w.close()
 
 
+def wordpieces():
+    """[PAD] [UNK] [CLS] [SEP], whole words, single characters and some endings."""
+    words = ["the", "hello", "world", "it", "isn", "test", "foo", "bar", "camel", "case", "grusse", "ca", "привет",
+             "lead", "trail", "http", "get", "url", "abc", "12", "123", "don", "can", "quote", "code", "a", "и"]
+    chars = sorted(set(CORPUS.lower() + "grusseca日本語中文한हनम½²ⅷ①٣…«»“”‘’！？、。") - set(" \n\t"))
+    tails = ["ing", "##", "s", "t", "case", "piece", "23", "45", "o", "er", "ed", "vet", "ет", "ир"]
+    starts = list(dict.fromkeys(words + chars))
+    ends = list(dict.fromkeys(tails + [c for c in chars if c.isalnum()]))
+    return ["[PAD]", "[UNK]", "[CLS]", "[SEP]"], starts, ends
+
+
+def write_wpm(path):
+    special, starts, ends = wordpieces()
+    w = GGUFWriter(path, "bert")
+    w.add_name("tiny wordpiece")
+    w.add_tokenizer_model("bert")
+    w.add_token_list(special + ["\u2581" + t for t in starts] + ends)
+    w.add_token_types([3] * 4 + [1] * (len(starts) + len(ends)))
+    w.add_pad_token_id(0)
+    w.add_unk_token_id(1)
+    w.add_sep_token_id(3)
+    w.add_bos_token_id(2)
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.close()
+
+
+def hugging_face_wpm(texts):
+    special, starts, ends = wordpieces()
+    names = special + starts + ["##" + t for t in ends]
+    return hugging_face_model(
+        {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+         "max_input_chars_per_word": 100, "vocab": {t: i for i, t in enumerate(names)}},
+        {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True,
+         "strip_accents": None, "lowercase": True}, {"type": "BertPreTokenizer"}, texts)
+
+
 def ask(command, texts):
     data = b"".join(struct.pack("<I", len(t)) + t for t in texts)
     out = subprocess.run(command, input=data, stdout=subprocess.PIPE, check=True).stdout
@@ -225,8 +262,12 @@ def hugging_face(pre, tokens, merges, texts):
              "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
              "ignore_merges": pre in ("llama-bpe", "tekken"),
              "vocab": {t: i for i, t in enumerate(tokens)}, "merges": [f"{a} {b}" for a, b in merges]}
+    return hugging_face_model(model, None, ORIGINALS[pre], texts)
+
+
+def hugging_face_model(model, normalizer, pre_tokenizer, texts):
     tokenizer = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [],
-                 "normalizer": None, "pre_tokenizer": ORIGINALS[pre], "post_processor": None,
+                 "normalizer": normalizer, "pre_tokenizer": pre_tokenizer, "post_processor": None,
                  "decoder": None, "model": model}
     with open("/tmp/tokenizer.json", "w") as file:
         json.dump(tokenizer, file)
@@ -247,14 +288,16 @@ def main():
         write_bpe("/tmp/pre.gguf", tokens, merges, pre)
         bpe[pre] = ask([JUDGE, "/tmp/pre.gguf", "0", "0"], encoded)
     spm = {name: ask([JUDGE, name + ".gguf", "0", "0"], encoded) for name in ("spm", "spm_cross")}
+    write_wpm("wpm.gguf")
+    wpm = {"wpm": hugging_face_wpm(encoded)}
     with open("vectors.json", "w") as file:
         head = {
             "made_by": "make_vectors.py",
-            "judges": {"tokenizers 0.23.2 (npm)": list(ORIGINALS), "llama.cpp b10004": BY_LLAMA + list(spm)},
+            "judges": {"tokenizers 0.23.2 (npm)": [*ORIGINALS, "wpm"], "llama.cpp b10004": BY_LLAMA + list(spm)},
         }
         lines = [json.dumps(k) + ": " + json.dumps(v) for k, v in head.items()]
         lines.append('"texts": ' + json.dumps(texts))
-        for name, rows in (("bpe", bpe), ("spm", spm)):
+        for name, rows in (("bpe", bpe), ("spm", spm), ("wpm", wpm)):
             body = ",\n".join(json.dumps(k) + ": " + json.dumps(v, separators=(",", ":")) for k, v in rows.items())
             lines.append(json.dumps(name) + ": {\n" + body + "\n}")
         file.write("{\n" + ",\n".join(lines) + "\n}\n")
