@@ -12,6 +12,7 @@ static const struct command {
 } commands[] = {
     {"eval", cli_eval, "the logits of token ids, for people who debug models"},
     {"quantize", cli_quantize, "convert the weights of a model to F16, BF16, Q8_0 or Q4_0"},
+    {"serve", cli_serve, "serve models over the OpenAI API"},
     {"show", cli_show, "what is in a GGUF file: metadata, tensors, types, chat template"},
     {"tokenize", cli_tokenize, "the token ids of a text on standard input"},
     {NULL, NULL, NULL},

@@ -46,7 +46,7 @@ static void fit_connections(struct server_params *params)
     }
 }
 
-static bool check_bind(const struct server_params *params, struct err *err)
+bool server_check_bind(const struct server_params *params, struct err *err)
 {
     for (size_t i = 0; i < params->listen_count; i++) {
         if (params->key_count == 0 && !server_address_is_loopback(&params->listens[i])) {
@@ -97,7 +97,7 @@ static bool open_parts(struct server *server, struct err *err)
 
 struct server *server_create(const struct server_params *params, struct err *err)
 {
-    if (!server_routes_check(server_routes, err) || !check_bind(params, err)) {
+    if (!server_routes_check(server_routes, err) || !server_check_bind(params, err)) {
         return NULL;
     }
     struct server *server = MEM_NEW(struct server);

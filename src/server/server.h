@@ -32,7 +32,10 @@ struct server_params {
 /* The parameters of a server on no address, with the defaults of the settings table. */
 struct server_params server_params_default(void);
 
-/* Refuses (ERR_USAGE) to listen beyond loopback without keys. */
+/* ERR_USAGE for an address beyond loopback without keys. */
+bool server_check_bind(const struct server_params *params, struct err *err);
+
+/* Checks the bind and binds. What `params` points to is borrowed until server_destroy. */
 struct server *server_create(const struct server_params *params, struct err *err);
 bool server_start(struct server *server, struct err *err);
 
