@@ -31,7 +31,7 @@ static void pieces_and_threads_do_not_show(void **state)
     (void)state;
     const enum dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0, DTYPE_Q4_0};
     const size_t counts[] = {0, 32, 96, CODEC_PIECE, CODEC_PIECE + 32, LONG};
-    unsigned char *wanted = mem_alloc(LONG, 4), *out = mem_alloc(LONG, 4);
+    unsigned char *wanted = mem_alloc(LONG, 4), *out = mem_alloc(LONG * 4 + 8, 1);
     for (size_t threads = 1; threads <= 3; threads++) {
         struct pool *pool = pool_create(threads, NULL);
         float *scratch = mem_alloc(codec_convert_bytes(pool), 1);

@@ -236,26 +236,41 @@ OP struct wvec wvec_or(struct wvec w, struct wvec plane, int left, char mask)
     return (struct wvec){_mm256_or_si256(w.a, _mm256_and_si256(moved(plane.a, left), m)),
                          _mm256_or_si256(w.b, _mm256_and_si256(moved(plane.b, left), m))};
 }
-OP __m256i dot_half(__m256i acc, __m256i w, __m256i x, unsigned bits)
+/* Sums of two products in int16. */
+OP __m256i dot_16(__m256i w, __m256i x, unsigned bits)
 {
     if (bits == 8) {
         __m256i value = _mm256_xor_si256(w, _mm256_set1_epi8((char)0x80));
         w = _mm256_abs_epi8(value);
         x = _mm256_sign_epi8(x, value);
     }
-    __m256i pairs = _mm256_maddubs_epi16(w, x);
-    return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    return _mm256_maddubs_epi16(w, x);
 }
-/* acc + the dot products of 16 x 4 weights with 4 activations */
-OP struct ivec ivec_dot(struct ivec acc, struct wvec w, const int8_t *x, unsigned bits)
+OP __m256i dot_half(__m256i acc, __m256i even, __m256i odd, __m256i x, __m256i y, unsigned bits)
 {
-    int32_t four;
-    memcpy(&four, x, sizeof four);
-    __m256i wide = _mm256_set1_epi32(four);
-    return (struct ivec){dot_half(acc.a, w.a, wide, bits), dot_half(acc.b, w.b, wide, bits)};
+    __m256i one = _mm256_set1_epi16(1), a = dot_16(even, x, bits), b = dot_16(odd, y, bits);
+
+    if (bits < 8) { /* both fit int16 together: 2 * 16002 */
+        return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_add_epi16(a, b), one));
+    }
+    acc = _mm256_add_epi32(acc, _mm256_madd_epi16(a, one));
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(b, one));
+}
+/* acc + the dot products of 16 x (4 + 4) weights with 8 activations */
+OP struct ivec ivec_dot_pair(struct ivec acc, struct wvec even, struct wvec odd, const int8_t *x,
+                             unsigned bits)
+{
+    int32_t four[2];
+
+    memcpy(four, x, sizeof four);
+    __m256i low = _mm256_set1_epi32(four[0]), high = _mm256_set1_epi32(four[1]);
+    return (struct ivec){dot_half(acc.a, even.a, odd.a, low, high, bits),
+                         dot_half(acc.b, even.b, odd.b, low, high, bits)};
 }
 
-/* ivec_dot takes the zero point of 8-bit weights off by itself. */
+#define DOT_PAIRS 1
+
+/* ivec_dot_pair takes the zero point of 8-bit weights off by itself. */
 enum { DOT_SIGNED_8 = 1 };
 
 enum { MANY_PANELS = 1 };

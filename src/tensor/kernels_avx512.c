@@ -194,6 +194,8 @@ OP struct ivec ivec_dot(struct ivec acc, struct wvec w, const int8_t *x, unsigne
     return (struct ivec){_mm512_dpbusd_epi32(acc.v, w.v, _mm512_set1_epi32(four))};
 }
 
+#define DOT_PAIRS 0
+
 enum { DOT_SIGNED_8 = 0 };
 
 /* Decode keeps 8 streams in flight (measured: 4 reach 90 % of what 8 do). */

@@ -250,6 +250,8 @@ OP struct ivec ivec_dot(struct ivec acc, struct wvec w, const int8_t *x, unsigne
                          dot_quarter(acc.c, w.c, wide, bits), dot_quarter(acc.d, w.d, wide, bits)};
 }
 
+#define DOT_PAIRS 0
+
 /* ivec_dot takes the zero point of 8-bit weights off by itself. */
 enum { DOT_SIGNED_8 = 1 };
 

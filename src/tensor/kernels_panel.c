@@ -69,7 +69,8 @@ static void park(const struct walk *w, enum park way, float *group_acc, size_t t
                 for (size_t r = 0; r < rows; r++) {
                     to[r] = from[r] + job->bias[row + r];
                 }
-            } else if (rows == TILE_ROWS) { /* without a call of memcpy: 5 % of a 2048x2048 product */
+            } else if (rows ==
+                       TILE_ROWS) { /* without a call of memcpy: 5 % of a 2048x2048 product */
                 memcpy(to, from, TILE_ROWS * sizeof *to);
             } else {
                 memcpy(to, from, rows * sizeof *to);
