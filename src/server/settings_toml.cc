@@ -1,4 +1,7 @@
 /* TOML config files: a shim over toml++, the only reader of TOML that the distribution has. */
+#undef TOML_SHARED_LIB /* the distribution's library is built with exceptions; use the headers */
+#undef TOML_HEADER_ONLY
+#define TOML_HEADER_ONLY       1
 #define TOML_EXCEPTIONS        0
 #define TOML_ENABLE_FORMATTERS 0
 #include <toml++/toml.h>
