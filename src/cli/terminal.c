@@ -92,7 +92,7 @@ static void draw(const struct cli_progress *progress)
 {
     double share = (double)progress->done / (double)progress->total;
     double spent = (double)(clock_now_ns() - progress->started_ns) / 1e9;
-    int full = (int)(share * BAR_CELLS);
+    int full = (int)(share * (double)BAR_CELLS);
     char bar[BAR_CELLS + 1];
     memset(bar, ' ', BAR_CELLS);
     memset(bar, '#', (size_t)(full < 0 ? 0 : full > BAR_CELLS ? BAR_CELLS : full));

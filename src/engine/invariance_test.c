@@ -17,8 +17,8 @@ static void make_cases(const struct fixture *f, struct cases *c)
     static const char *const prompts[CASES] = {
         "Once upon a time",
         "The big dog",
-        "Lily and Tom went to the park. They saw a big tree and a small bird. The bird was sad "
-        "because it could not find its mom. Lily said, \"Let's help the bird!\" Tom said, \"Yes,",
+        ("Lily and Tom went to the park. They saw a big tree and a small bird. The bird was sad "
+         "because it could not find its mom. Lily said, \"Let's help the bird!\" Tom said, \"Yes,"),
         "One day, a little boy named Tim went to the park with his mom. He saw",
         "a",
         "She was very happy. She was very happy. She was very",

@@ -389,7 +389,7 @@ static void test_draw_distribution(void **state)
         counts[id / 60]++;
     }
     for (int i = 0; i < 8; i++) {
-        double want = p[i] / sum * DRAWS;
+        double want = p[i] / sum * (double)DRAWS;
         chi += ((double)counts[i] - want) * ((double)counts[i] - want) / want;
     }
     assert_true(chi < 29.9);
