@@ -25,6 +25,17 @@ void chat_close(struct chat *chat);
 /* "model", "built-in" or "file": where the template comes from; shown at start. */
 const char *chat_template_origin(const struct chat *chat);
 
+/* The template that a model's metadata selects: its own (its tool_use variant when `with_tools`),
+ * or the built-in one that suits its vocabulary. Needs metadata only. The text is borrowed. */
+struct chat_source {
+    struct str text;
+    const char *origin; /* "model" or "built-in" */
+    bool is_tools_variant;
+};
+
+bool chat_source_find(const struct gguf *gguf, bool with_tools, struct chat_source *out,
+                      struct err *err);
+
 struct chat_request {
     const json_t *messages; /* array of {role, content, ...} as the template sees them */
     const json_t *tools;    /* array or NULL */

@@ -49,6 +49,9 @@ struct chat_render_opts {
     /* Names of the context whose text counts as trusted: the server lists bos_token, eos_token.
      * NULL-terminated; NULL: none. */
     const char *const *trusted_names;
+    /* The known role words ("user", "assistant" ...) under a key "role" count as trusted too, for
+     * templates that make control tokens of them: <|{{ message.role }}|>. */
+    bool trusted_roles;
     bool has_clock;  /* fixes strftime_now; else local time */
     int64_t clock_s; /* seconds since 1970 of the wall clock to print, without zone */
 };

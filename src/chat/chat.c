@@ -1,0 +1,424 @@
+/* From messages to token ids.
+ *
+ * Where the template comes from: --chat-template-file, else the model's own
+ * (tokenizer.chat_template; with tools its variant tokenizer.chat_template.tool_use), else a
+ * built-in one. A model's template that does not compile does not keep the model from loading: the
+ * error is kept and returned by the first chat.
+ *
+ * The wire format of tool calls differs from what templates were written for in two places, and
+ * templates differ among each other: `arguments` arrive as JSON text, while most templates want an
+ * object (some print the text); `content` is null beside tool calls, which some templates test for
+ * and others print as "None". So the template is tried once at open with a small conversation in
+ * each of the four ways, and the first that shows the call as it should is used from then on. */
+#include "chat/chat.h"
+
+#include <string.h>
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/os.h"
+
+enum { TEMPLATE_FILE_BYTES_MAX = 4 << 20 };
+
+struct variant {
+    struct chat_template *tmpl; /* NULL: see error */
+    struct err error;
+    bool arguments_text; /* tool call arguments stay text */
+    bool content_empty;  /* null content becomes "" */
+};
+
+struct chat {
+    const struct text *text;
+    struct variant plain, tools; /* tools.tmpl NULL without such a variant */
+    bool has_tools_variant;
+    const char *origin;
+    char *bos, *eos;
+};
+
+/* ChatML; adds no system prompt. */
+static const char builtin_chatml[] =
+    "{%- if tools %}{{ raise_exception('the model has no chat template of its own, and the "
+    "built-in one cannot describe tools') }}{% endif %}"
+    "{%- for message in messages %}"
+    "{{- '<|im_start|>' + message.role + '\\n' + (message.content or '') + '<|im_end|>\\n' }}"
+    "{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{% endif %}";
+
+/* For vocabularies without ChatML's tokens. */
+static const char builtin_plain[] =
+    "{%- if tools %}{{ raise_exception('the model has no chat template of its own, and the "
+    "built-in one cannot describe tools') }}{% endif %}"
+    "{{- bos_token }}"
+    "{%- for message in messages %}"
+    "{{- message.role | capitalize + ': ' + (message.content or '') + '\\n\\n' }}"
+    "{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- 'Assistant:' }}{% endif %}";
+
+static const char *const trusted_names[] = {"bos_token", "eos_token", NULL};
+
+/* ---- rendering ---- */
+
+static bool render(const struct variant *v, const json_t *context, struct chat_text *out,
+                   struct err *err)
+{
+    struct chat_render_opts opts = {
+        .context = context, .trusted_names = trusted_names, .trusted_roles = true};
+    if (!v->tmpl) {
+        *err = v->error;
+        return false;
+    }
+    return chat_template_render(v->tmpl, &opts, out, err);
+}
+
+/* `dst` of a call becomes a copy with its arguments as object or text, as the template wants. */
+static json_t *convert_call(const json_t *call, bool arguments_text)
+{
+    json_t *function = json_object_get(call, "function");
+    json_t *arguments = json_object_get(function, "arguments");
+    json_t *converted = NULL;
+    if (arguments && !arguments_text && json_is_string(arguments)) {
+        struct err ignored;
+        converted = json_parse(json_str(arguments), NULL, &ignored);
+        if (!json_is_object(converted)) {
+            json_decref(converted);
+            converted = NULL;
+        }
+    } else if (arguments && arguments_text && json_is_object(arguments)) {
+        struct buf b = {0};
+        json_write(&b, arguments);
+        converted = b.failed ? NULL : json_stringn(b.ptr, b.len);
+        buf_deinit(&b);
+    }
+    if (!converted) {
+        return json_incref((json_t *)(uintptr_t)call);
+    }
+    json_t *copy = json_copy((json_t *)(uintptr_t)call), *inner = json_copy(function);
+    json_object_set_new(inner, "arguments", converted);
+    json_object_set_new(copy, "function", inner);
+    return copy;
+}
+
+/* A message as the template wants it: itself, or a shallow copy. */
+static json_t *convert_message(const json_t *message, const struct variant *v)
+{
+    json_t *calls = json_object_get(message, "tool_calls");
+    json_t *content = json_object_get(message, "content");
+    bool has_calls = json_array_size(calls) > 0;
+    bool fill = has_calls && (!content || (v->content_empty && json_is_null(content)));
+    if (!has_calls && !(v->content_empty && json_is_null(content))) {
+        return json_incref((json_t *)(uintptr_t)message);
+    }
+    json_t *copy = json_copy((json_t *)(uintptr_t)message);
+    if (fill || json_is_null(content)) {
+        json_object_set_new(copy, "content", v->content_empty ? json_string("") : json_null());
+    }
+    if (has_calls) {
+        json_t *converted = json_array();
+        size_t i;
+        json_t *call;
+        json_array_foreach(calls, i, call)
+        {
+            json_array_append_new(converted, convert_call(call, v->arguments_text));
+        }
+        json_object_set_new(copy, "tool_calls", converted);
+    }
+    return copy;
+}
+
+static json_t *make_context(const struct chat *chat, const struct variant *v,
+                            const json_t *messages, const json_t *tools, bool prompt)
+{
+    json_t *context = json_object(), *list = json_array();
+    size_t i;
+    json_t *message;
+    json_array_foreach(messages, i, message)
+    {
+        json_array_append_new(list, convert_message(message, v));
+    }
+    bool good = context && list && json_array_size(list) == json_array_size(messages);
+    good = good && json_object_set(context, "messages", list) == 0;
+    json_decref(list);
+    good = good &&
+           json_object_set_new(context, "tools",
+                               json_array_size(tools) ? json_incref((json_t *)(uintptr_t)tools)
+                                                      : json_null()) == 0 &&
+           json_object_set_new(context, "documents", json_null()) == 0 &&
+           json_object_set_new(context, "add_generation_prompt", json_boolean(prompt)) == 0 &&
+           json_object_set_new(context, "bos_token", json_string(chat->bos)) == 0 &&
+           json_object_set_new(context, "eos_token", json_string(chat->eos)) == 0;
+    if (good) {
+        return context;
+    }
+    json_decref(context);
+    return NULL;
+}
+
+/* ---- what the template expects ---- */
+
+static const char probe_messages[] =
+    "[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":null,"
+    "\"tool_calls\":[{\"id\":\"call00001\",\"type\":\"function\",\"function\":{\"name\":"
+    "\"probe\",\"arguments\":{\"hearth_probe\":\"x\"}}}]}]";
+static const char probe_tools[] =
+    "[{\"type\":\"function\",\"function\":{\"name\":\"probe\",\"description\":\"d\","
+    "\"parameters\":{\"type\":\"object\",\"properties\":{},\"required\":[]}}}]";
+
+static bool probe_shows(const struct chat *chat, const struct variant *v, const json_t *messages,
+                        const json_t *tools)
+{
+    struct err ignored;
+    struct chat_text text;
+    json_t *context = make_context(chat, v, messages, tools, false);
+    bool shows = context && render(v, context, &text, &ignored);
+    if (shows) {
+        struct str s = buf_view(&text.text);
+        shows = str_find(s, STR("hearth_probe"), 0) != SIZE_MAX &&
+                str_find(s, STR("{'hearth_probe'"), 0) == SIZE_MAX &&
+                str_find(s, STR("\\\"hearth_probe"), 0) == SIZE_MAX &&
+                str_find(s, STR("None"), 0) == SIZE_MAX;
+        chat_text_deinit(&text);
+    }
+    json_decref(context);
+    return shows;
+}
+
+static void probe(const struct chat *chat, struct variant *v)
+{
+    struct err ignored;
+    json_t *messages = json_parse(str_of(probe_messages), NULL, &ignored);
+    json_t *tools = json_parse(str_of(probe_tools), NULL, &ignored);
+    for (unsigned way = 0; way < 4 && v->tmpl && messages && tools; way++) {
+        v->arguments_text = way & 1;
+        v->content_empty = way & 2;
+        if (probe_shows(chat, v, messages, tools)) {
+            break;
+        }
+        if (way == 3) { /* no tool calls in this template */
+            v->arguments_text = v->content_empty = false;
+        }
+    }
+    json_decref(messages);
+    json_decref(tools);
+}
+
+/* ---- opening ---- */
+
+static char *token_text(const struct text *text, text_id id)
+{
+    struct str s = id == TEXT_NONE ? STR("") : text_raw(text, id);
+    return mem_copy(s.ptr ? s.ptr : "", s.len);
+}
+
+static bool compile(struct variant *v, struct str source)
+{
+    v->tmpl = chat_template_compile(source, NULL, &v->error);
+    if (!v->tmpl) {
+        err_wrap(&v->error, "the model's chat template");
+    }
+    return v->tmpl || v->error.code == ERR_TEMPLATE;
+}
+
+static bool compile_file(struct chat *chat, const char *path, struct err *err)
+{
+    char quoted[STR_QUOTE_MAX];
+    size_t len;
+    char *bytes = os_file_slurp(path, TEMPLATE_FILE_BYTES_MAX, &len, err);
+    if (!bytes) {
+        return err_wrap(err, "chat template");
+    }
+    chat->plain.tmpl = chat_template_compile((struct str){bytes, len}, NULL, err);
+    mem_free(bytes);
+    chat->origin = "file";
+    return chat->plain.tmpl || err_wrap(err, "chat template %s", str_quote(quoted, str_of(path)));
+}
+
+static bool find_template(const struct gguf *gguf, const char *key, struct str *out, bool *found,
+                          struct err *err)
+{
+    return *found || gguf_get_str(gguf, str_of(key), out, found, err);
+}
+
+static bool has_token(const struct gguf *gguf, struct str token)
+{
+    const struct gguf_entry *e = gguf_find(gguf, STR("tokenizer.ggml.tokens"));
+    if (!e || e->value.kind != GGUF_ARRAY || e->value.item_kind != GGUF_STRING) {
+        return false;
+    }
+    for (uint64_t i = 0; i < e->value.count; i++) {
+        if (str_eq(e->value.texts[i], token)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Models with several templates list them in tokenizer.chat_templates and store each under
+ * tokenizer.chat_template.NAME. */
+bool chat_source_find(const struct gguf *gguf, bool with_tools, struct chat_source *out,
+                      struct err *err)
+{
+    bool found = false;
+    *out = (struct chat_source){.origin = "model"};
+    if (with_tools) {
+        if (!find_template(gguf, "tokenizer.chat_template.tool_use", &out->text, &found, err)) {
+            return false;
+        }
+        out->is_tools_variant = found;
+    }
+    if (!find_template(gguf, "tokenizer.chat_template", &out->text, &found, err) ||
+        !find_template(gguf, "tokenizer.chat_template.default", &out->text, &found, err) ||
+        !find_template(gguf, "tokenizer.chat_template.tool_use", &out->text, &found, err)) {
+        return false;
+    }
+    if (!found) {
+        bool chatml = has_token(gguf, STR("<|im_start|>")) && has_token(gguf, STR("<|im_end|>"));
+        out->origin = "built-in";
+        out->text = str_of(chatml ? builtin_chatml : builtin_plain);
+    }
+    return true;
+}
+
+/* A template that does not compile is kept as an error; only lack of memory fails. */
+static bool compile_found(struct chat *chat, const struct gguf *gguf, struct err *err)
+{
+    struct chat_source plain, tools;
+    if (!chat_source_find(gguf, false, &plain, err) || !chat_source_find(gguf, true, &tools, err)) {
+        return false;
+    }
+    chat->origin = plain.origin;
+    chat->has_tools_variant = tools.is_tools_variant;
+    if (!compile(&chat->plain, plain.text)) {
+        *err = chat->plain.error;
+        return false;
+    }
+    if (tools.is_tools_variant && !compile(&chat->tools, tools.text)) {
+        *err = chat->tools.error;
+        return false;
+    }
+    return true;
+}
+
+struct chat *chat_open(const struct chat_params *params, struct err *err)
+{
+    struct chat *chat = MEM_NEW(struct chat);
+    if (!chat) {
+        err_set_memory(err, sizeof(*chat));
+        return NULL;
+    }
+    chat->text = params->text;
+    chat->bos = token_text(params->text, text_bos(params->text));
+    chat->eos = token_text(params->text, text_eos(params->text));
+    bool good = chat->bos && chat->eos;
+    if (!good) {
+        err_set_memory(err, 64);
+    } else if (params->template_file) {
+        good = compile_file(chat, params->template_file, err);
+    } else {
+        good = compile_found(chat, params->gguf, err);
+    }
+    if (!good) {
+        chat_close(chat);
+        return NULL;
+    }
+    probe(chat, &chat->plain);
+    probe(chat, &chat->tools);
+    return chat;
+}
+
+void chat_close(struct chat *chat)
+{
+    if (!chat) {
+        return;
+    }
+    chat_template_destroy(chat->plain.tmpl);
+    chat_template_destroy(chat->tools.tmpl);
+    mem_free(chat->bos);
+    mem_free(chat->eos);
+    mem_free(chat);
+}
+
+const char *chat_template_origin(const struct chat *chat)
+{
+    return chat->origin;
+}
+
+/* ---- encoding ---- */
+
+static bool merge_kwargs(json_t *context, const json_t *kwargs, struct err *err)
+{
+    static const char *const reserved[] = {
+        "messages", "tools", "bos_token", "eos_token", "add_generation_prompt", NULL};
+    const char *key;
+    json_t *value;
+    if (!kwargs || json_is_null(kwargs)) {
+        return true;
+    }
+    if (!json_is_object(kwargs)) {
+        return err_set_param(err, ERR_TYPE, "chat_template_kwargs", "must be an object");
+    }
+    json_object_foreach((json_t *)(uintptr_t)kwargs, key, value)
+    {
+        for (size_t i = 0; reserved[i]; i++) {
+            if (strcmp(key, reserved[i]) == 0) {
+                char param[64] = "chat_template_kwargs.";
+                strcat(param, reserved[i]);
+                return err_set_param(err, ERR_INVALID, param,
+                                     "\"%s\" is set by the server and cannot be replaced", key);
+            }
+        }
+        if (json_object_set(context, key, value) != 0) {
+            return err_set_memory(err, 64);
+        }
+    }
+    return true;
+}
+
+/* Special tokens are parsed only where the template itself wrote them. */
+static bool tokenize(const struct chat *chat, const struct chat_text *text, struct text_ids *out,
+                     struct err *err)
+{
+    struct text_span *spans = MEM_ARRAY(struct text_span, text->trusted_count);
+    struct text_ids ids = {0};
+    if (!spans) {
+        return err_set_memory(err, text->trusted_count * sizeof(*spans));
+    }
+    for (size_t i = 0; i < text->trusted_count; i++) {
+        spans[i] = (struct text_span){text->trusted[i].from, text->trusted[i].to};
+    }
+    /* no add_special: an end token asked for by the metadata must not close the prompt */
+    struct text_encode_opts opts = {.special_spans = spans,
+                                    .special_span_count = text->trusted_count};
+    bool good = text_encode(chat->text, buf_view(&text->text), &opts, &ids, err);
+    mem_free(spans);
+    text_id bos = text_bos(chat->text);
+    if (good && text_adds_bos(chat->text) && bos != TEXT_NONE &&
+        (ids.count == 0 || ids.ids[0] != bos)) {
+        good = text_ids_add(out, bos) || err_set_memory(err, sizeof(bos));
+    }
+    for (size_t i = 0; good && i < ids.count; i++) {
+        good = text_ids_add(out, ids.ids[i]) || err_set_memory(err, ids.count * sizeof(bos));
+    }
+    text_ids_deinit(&ids);
+    return good;
+}
+
+bool chat_encode(const struct chat *chat, const struct chat_request *request, struct text_ids *out,
+                 struct buf *rendered, struct err *err)
+{
+    bool with_tools = json_array_size(request->tools) > 0 && chat->has_tools_variant;
+    const struct variant *v = with_tools ? &chat->tools : &chat->plain;
+    struct chat_text text = {0};
+    json_t *context =
+        make_context(chat, v, request->messages, request->tools, request->add_generation_prompt);
+    if (!context) {
+        return err_set_memory(err, 1024);
+    }
+    bool good = merge_kwargs(context, request->kwargs, err) && render(v, context, &text, err);
+    json_decref(context);
+    if (good && rendered) {
+        buf_add(rendered, buf_view(&text.text));
+    }
+    good = good && tokenize(chat, &text, out, err);
+    chat_text_deinit(&text);
+    return good;
+}
