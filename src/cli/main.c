@@ -14,6 +14,7 @@ static const struct command {
     {"quantize", cli_quantize, "convert the weights of a model to F16, BF16, Q8_0 or Q4_0"},
     {"serve", cli_serve, "serve models over the OpenAI API"},
     {"show", cli_show, "what is in a GGUF file: metadata, tensors, types, chat template"},
+    {"template", cli_template, "render a chat template with a JSON context on standard input"},
     {"tokenize", cli_tokenize, "the token ids of a text on standard input"},
     {NULL, NULL, NULL},
 };
