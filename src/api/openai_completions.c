@@ -188,10 +188,13 @@ static void add_logprobs(const struct api_render *render, struct api_choice *cho
         buf_add_text(out, is_first ? "" : "}");
     }
     buf_add_text(out, render->request->top_logprobs ? "]" : "");
+    /* A BOS that the tokenizer put before a text is a token, but no part of the text. */
+    size_t index = (size_t)(choice - render->choices);
+    bool special = render->request->prompts[index / render->request->n].is_ids;
     buf_add_text(out, ",\"text_offset\":[");
     for (size_t i = 0; i < count; i++) {
         buf_add_format(out, i ? ",%zu" : "%zu", choice->text_offset);
-        choice->text_offset += utf8_count(piece_of(render, tokens[i].chosen.id));
+        choice->text_offset += utf8_count(text_piece(render->text, tokens[i].chosen.id, special));
     }
     buf_add_text(out, "]}");
 }

@@ -68,7 +68,7 @@ struct server_exchange {
     void (*release)(struct server_exchange *exchange);
 
     /* for the log */
-    struct str model;
+    char model[STR_QUOTE_MAX];
     char user[STR_QUOTE_MAX];
     uint64_t prompt_tokens, completion_tokens;
     bool has_usage;

@@ -304,7 +304,7 @@ static enum server_step generate(struct server_exchange *exchange,
     if (stage == FAILED) {
         return server_exchange_fail(exchange, &generation->failure);
     }
-    exchange->model = generation->render.model; /* a served id by now, fit for a log */
+    str_quote(exchange->model, generation->render.model);
     str_quote(exchange->user, str_slice(generation->request.user, 0, 64));
     if (!generation->request.stream) {
         return reply_whole(exchange, generation);

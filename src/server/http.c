@@ -133,8 +133,8 @@ static void log_exchange(const struct server_exchange *exchange, int status)
     fields[count++] = (struct log_field)LOG_I("status", status);
     fields[count++] = (struct log_field)LOG_F(
         "ms", (double)((clock_now_ns() - exchange->started_ns) / 1000) / 1e3);
-    if (exchange->model.len) {
-        fields[count++] = (struct log_field)LOG_S("model", exchange->model);
+    if (exchange->model[0]) {
+        fields[count++] = (struct log_field)LOG_C("model", exchange->model);
     }
     if (exchange->user[0]) {
         fields[count++] = (struct log_field)LOG_C("user", exchange->user);
