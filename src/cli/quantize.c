@@ -155,11 +155,12 @@ static bool write_tensor(struct quantizer *q, const struct gguf_tensor *tensor, 
             return false;
         }
         bool ok = convert_chunk(q, tensor, type, first, count, map.ptr, err);
-        if (os_map_is_lost(&map)) {
-            ok = err_set(err, ERR_IO,
-                         "tensor \"%s\" at byte %" PRIu64
-                         ": the file was cut short while it was read",
-                         str_quote(name, tensor->name), tensor->offset);
+        /* A write from lost pages fails in the kernel, before the guard of the map can know. */
+        if (os_map_is_lost(&map) || (!ok && gguf_has_changed(q->gguf))) {
+            ok =
+                err_set(err, ERR_IO,
+                        "tensor \"%s\" at byte %" PRIu64 ": the file was changed while it was read",
+                        str_quote(name, tensor->name), tensor->offset);
         }
         os_map_close(&map);
         if (!ok) {

@@ -1,4 +1,4 @@
-/* The element types of GGUF tensors: one row per type id of ggml (June 2026, ids 0-41). A type
+/* The element types of GGUF tensors: one row per type id of ggml (July 2026, ids 0-42). A type
  * packs `block_len` consecutive elements of a row into `block_bytes` bytes. Source: ggml.h and
  * ggml-common.h of llama.cpp. */
 #ifndef GGUF_DTYPE_H
@@ -46,7 +46,8 @@
     X(DTYPE_TQ2_0, 35, "TQ2_0", 256, 66)                                                           \
     X(DTYPE_MXFP4, 39, "MXFP4", 32, 17)                                                            \
     X(DTYPE_NVFP4, 40, "NVFP4", 64, 36)                                                            \
-    X(DTYPE_Q1_0, 41, "Q1_0", 128, 18)
+    X(DTYPE_Q1_0, 41, "Q1_0", 128, 18)                                                             \
+    X(DTYPE_Q2_0, 42, "Q2_0", 64, 18)
 
 #define DTYPE_ENUM(name, id, ...) name = (id),
 enum dtype { DTYPE_TABLE(DTYPE_ENUM) };

@@ -307,7 +307,7 @@ static void impossible_types(void **state)
     (void)state;
     tensor_refused(4, 1, IMAGE_DIMS(32), 0, "has the removed type id 4 (Q4_2) (byte 51)");
     tensor_refused(33, 1, IMAGE_DIMS(32), 0, "has the removed type id 33 (Q4_0_8_8)");
-    tensor_refused(42, 1, IMAGE_DIMS(32), 0, "has the unknown type id 42");
+    tensor_refused(43, 1, IMAGE_DIMS(32), 0, "has the unknown type id 43");
     tensor_refused(UINT32_MAX, 1, IMAGE_DIMS(32), 0, "has the unknown type id -1");
     tensor_refused(1u << 31, 1, IMAGE_DIMS(32), 0, "has the unknown type id -2147483648");
 }
