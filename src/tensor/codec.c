@@ -96,12 +96,18 @@ static void decode_block(enum dtype type, const uint8_t *bytes, float *out)
         }
     } else if (f.scale == SCALE_MIN) {
         float dmin = codec_f16_to_f32(b.dmin);
-        for (int j = 0; j < 256; j++) {
-            out[j] = d * b.scale[j / 32] * b.q[j] - dmin * b.min[j / 32];
+        for (int i = 0; i < 8; i++) {
+            float scale = d * b.scale[i], min = dmin * b.min[i];
+            for (int j = 32 * i; j < 32 * i + 32; j++) {
+                out[j] = scale * b.q[j] - min;
+            }
         }
     } else {
-        for (int j = 0; j < 256; j++) {
-            out[j] = d * (int8_t)b.scale[j / 16] * (float)(b.q[j] - zero);
+        for (int i = 0; i < 16; i++) {
+            float scale = d * (int8_t)b.scale[i];
+            for (int j = 16 * i; j < 16 * i + 16; j++) {
+                out[j] = scale * (float)(b.q[j] - zero);
+            }
         }
     }
 }
