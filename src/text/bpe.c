@@ -35,7 +35,7 @@ struct bpe {
     struct merge_slot *merges;
     size_t merges_mask;
     uint64_t seed;
-    struct text_table words; /* ordinary tokens by their bytes; only for whole words */
+    struct text_table words; /* tokens that a word of the same bytes becomes, by their bytes */
 };
 
 /* ---- the alphabet ---- */
@@ -176,33 +176,6 @@ static bool is_spelled(const struct text *text, size_t id)
     return raw.len > 0;
 }
 
-/* The tokens of single bytes, and for whole words the table of all. */
-static bool load_words(struct text *text, struct bpe *bpe, struct err *err)
-{
-    const bool has_words = bpe->pretok->flags & TEXT_PRETOK_WHOLE_WORDS;
-    if (has_words && !text_table_init(&bpe->words, &text->pieces, text->count, err)) {
-        return false;
-    }
-    for (size_t id = 0; id < text->count; id++) {
-        const struct str piece = text_strings_get(&text->pieces, id);
-        if (!text_kind_is_plain(text->kinds[id]) || (piece.len > 1 && !has_words) ||
-            !is_spelled(text, id)) {
-            continue;
-        }
-        /* the spelling of a user-defined token is its text, so its piece can be a second "Ġ" */
-        if (text->kinds[id] != TEXT_NORMAL) {
-            continue;
-        }
-        if (piece.len == 1) {
-            text->bytes[(unsigned char)piece.ptr[0]] = (text_id)id;
-        }
-        if (has_words) {
-            text_table_add(&bpe->words, (uint32_t)id);
-        }
-    }
-    return true;
-}
-
 static bool find_pretok(struct text *text, struct bpe *bpe, const struct gguf *gguf,
                         struct err *err)
 {
@@ -239,21 +212,6 @@ static void bpe_close(void *state)
     text_table_deinit(&bpe->words);
     mem_free(bpe->merges);
     mem_free(bpe);
-}
-
-static bool bpe_open(struct text *text, const struct gguf *gguf, struct err *err)
-{
-    struct bpe *bpe = MEM_NEW(struct bpe);
-    text->state = bpe;
-    if (!bpe) {
-        return err_set_memory(err, sizeof *bpe);
-    }
-    if (!find_pretok(text, bpe, gguf, err) || !load_merges(text, bpe, gguf, err) ||
-        !load_words(text, bpe, err)) {
-        return false;
-    }
-    bpe->split = text_split_open(bpe->pretok, err);
-    return bpe->split != NULL;
 }
 
 static void bpe_defaults(struct text *text, const struct gguf *gguf)
@@ -308,16 +266,65 @@ static void set_bytes(const struct text *text, struct str word, struct text_symb
     }
 }
 
+/* True when merging the bytes of an ordinary token gives the token again. */
+static bool merges_to_itself(const struct text *text, struct str piece, size_t id)
+{
+    struct text_symbol symbols[TEXT_MERGE_SHORT];
+    if (piece.len > TEXT_MERGE_SHORT) {
+        return false;
+    }
+    set_bytes(text, piece, symbols);
+    return text_merge_short(text, piece, symbols, piece.len, pair_find) == 1 &&
+           symbols[0].id == (text_id)id;
+}
+
+/* The tokens of single bytes, and the words that need no merging: with "whole words" all tokens,
+ * else those that merging makes of their bytes anyway, which are nearly all. Needs the merges. */
+static bool load_words(struct text *text, struct bpe *bpe, struct err *err)
+{
+    const bool has_all = bpe->pretok->flags & TEXT_PRETOK_WHOLE_WORDS;
+    if (!text_table_init(&bpe->words, &text->pieces, text->count, err)) {
+        return false;
+    }
+    for (size_t id = 0; id < text->count; id++) {
+        const struct str piece = text_strings_get(&text->pieces, id);
+        if (piece.len == 1 && text->kinds[id] == TEXT_NORMAL && is_spelled(text, id)) {
+            text->bytes[(unsigned char)piece.ptr[0]] = (text_id)id;
+        }
+    }
+    for (size_t id = 0; id < text->count; id++) {
+        const struct str piece = text_strings_get(&text->pieces, id);
+        if (text->kinds[id] == TEXT_NORMAL && is_spelled(text, id) &&
+            (has_all || merges_to_itself(text, piece, id))) {
+            text_table_add(&bpe->words, (uint32_t)id);
+        }
+    }
+    return true;
+}
+
+static bool bpe_open(struct text *text, const struct gguf *gguf, struct err *err)
+{
+    struct bpe *bpe = MEM_NEW(struct bpe);
+    text->state = bpe;
+    if (!bpe) {
+        return err_set_memory(err, sizeof *bpe);
+    }
+    if (!find_pretok(text, bpe, gguf, err) || !load_merges(text, bpe, gguf, err) ||
+        !load_words(text, bpe, err)) {
+        return false;
+    }
+    bpe->split = text_split_open(bpe->pretok, err);
+    return bpe->split != NULL;
+}
+
 static bool encode_word(struct text_run *run, struct str word)
 {
     const struct text *text = run->text;
     const struct bpe *bpe = text->state;
     struct bpe_run *scratch = run->scratch;
-    if (bpe->words.slots) {
-        const int64_t id = text_table_find(&bpe->words, word.ptr, word.len);
-        if (id >= 0) {
-            return text_ids_add(run->out, (text_id)id);
-        }
+    const int64_t id = text_table_find(&bpe->words, word.ptr, word.len);
+    if (id >= 0) {
+        return text_ids_add(run->out, (text_id)id);
     }
     if (word.len <= TEXT_MERGE_SHORT) {
         struct text_symbol symbols[TEXT_MERGE_SHORT];

@@ -39,10 +39,15 @@ struct text_cache_entry *text_cache_at(struct text_cache *cache, struct str piec
         return NULL;
     }
     const uint64_t hash = text_hash(piece.ptr, piece.len, stage);
-    struct text_cache_entry *entry = &cache->entries[hash & cache->mask];
-    *hit = entry->len == piece.len && entry->stage == stage &&
-           memcmp(entry->bytes, piece.ptr, piece.len) == 0;
-    return entry;
+    struct text_cache_entry *pair = &cache->entries[hash & cache->mask & ~(uint64_t)1];
+    for (size_t i = 0; i < 2; i++) {
+        if (pair[i].len == piece.len && pair[i].stage == stage &&
+            memcmp(pair[i].bytes, piece.ptr, piece.len) == 0) {
+            *hit = true;
+            return &pair[i];
+        }
+    }
+    return pair[0].len == 0 ? &pair[0] : &pair[1];
 }
 
 void text_cache_put(struct text_cache_entry *entry, struct str piece, unsigned stage,

@@ -1,6 +1,7 @@
 /* Remembers what short pieces of text became, within one text_encode call: natural text repeats its
- * words, and a hit costs one cache line instead of a regex and some merges. Direct-mapped; an entry
- * is 64 bytes. Per call, so no lock and no growth. */
+ * words, and a hit costs one cache line instead of a regex and some merges. Two entries of 64 bytes
+ * per place: the first keeps what came first, which are the frequent words, the second is replaced.
+ * Per call, so no lock and no growth. */
 #ifndef TEXT_CACHE_H
 #define TEXT_CACHE_H
 

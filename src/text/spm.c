@@ -88,36 +88,6 @@ static void spm_close(void *state)
     mem_free(spm);
 }
 
-static bool spm_open(struct text *text, const struct gguf *gguf, struct err *err)
-{
-    (void)gguf;
-    struct spm *spm = MEM_NEW(struct spm);
-    text->state = spm;
-    if (!spm) {
-        return err_set_memory(err, sizeof *spm);
-    }
-    if (!text_table_init(&spm->words, &text->raw, text->count, err)) {
-        return false;
-    }
-    spm->has_words = true;
-    spm->keeps_marks = !text->remove_extra_spaces;
-    for (size_t i = 0; i < SPACE_MARK_LEN; i++) {
-        spm->keeps_marks &= text->bytes[(unsigned char)SPACE_MARK[i]] != TEXT_NONE;
-    }
-    for (size_t id = 0; id < text->count; id++) {
-        const struct str raw = text_strings_get(&text->raw, id);
-        if (!text_kind_is_plain(text->kinds[id]) || raw.len == 0) {
-            continue;
-        }
-        text_table_add(&spm->words, (uint32_t)id);
-        spm->word_len_max = raw.len > spm->word_len_max ? raw.len : spm->word_len_max;
-        if (crosses_words(raw)) {
-            spm->has_words = false;
-        }
-    }
-    return true;
-}
-
 /* ---- encoding ---- */
 
 struct spm_run {
@@ -174,6 +144,54 @@ static struct text_symbol symbol_at(const struct spm *spm, struct str word, size
     return symbol;
 }
 
+/* True when merging the characters of a token gives the token again, as of nearly all. */
+static bool merges_to_itself(const struct text *text, size_t id)
+{
+    const struct str raw = text_strings_get(&text->raw, id);
+    struct text_symbol symbols[TEXT_MERGE_SHORT];
+    size_t count = 0, at = 0;
+    for (; at < raw.len && count < TEXT_MERGE_SHORT; at += symbols[count++].len) {
+        symbols[count] = symbol_at(text->state, raw, at);
+    }
+    return at == raw.len && text_merge_short(text, raw, symbols, count, pair_find) == 1 &&
+           symbols[0].id == (text_id)id;
+}
+
+static bool spm_open(struct text *text, const struct gguf *gguf, struct err *err)
+{
+    (void)gguf;
+    struct spm *spm = MEM_NEW(struct spm);
+    text->state = spm;
+    if (!spm) {
+        return err_set_memory(err, sizeof *spm);
+    }
+    if (!text_table_init(&spm->words, &text->raw, text->count, err)) {
+        return false;
+    }
+    spm->has_words = true;
+    spm->keeps_marks = !text->remove_extra_spaces;
+    for (size_t i = 0; i < SPACE_MARK_LEN; i++) {
+        spm->keeps_marks &= text->bytes[(unsigned char)SPACE_MARK[i]] != TEXT_NONE;
+    }
+    for (size_t id = 0; id < text->count; id++) {
+        const struct str raw = text_strings_get(&text->raw, id);
+        if (!text_kind_is_plain(text->kinds[id]) || raw.len == 0) {
+            continue;
+        }
+        text_table_add(&spm->words, (uint32_t)id);
+        spm->word_len_max = raw.len > spm->word_len_max ? raw.len : spm->word_len_max;
+        if (crosses_words(raw)) {
+            spm->has_words = false;
+        }
+    }
+    for (size_t id = 0; id < text->count; id++) {
+        if (text_kind_is_plain(text->kinds[id]) && merges_to_itself(text, id)) {
+            text->flags[id] |= TEXT_FLAG_WHOLE;
+        }
+    }
+    return true;
+}
+
 static bool encode_short(struct text_run *run, struct str word, struct text_symbol *symbols,
                          size_t count)
 {
@@ -221,6 +239,11 @@ static bool encode_word(struct text_run *run, struct str word)
         return true;
     }
     const size_t first = run->out->count;
+    const int64_t id =
+        word.len <= spm->word_len_max ? text_table_find(&spm->words, word.ptr, word.len) : -1;
+    if (id >= 0 && (run->text->flags[id] & TEXT_FLAG_WHOLE)) {
+        return text_ids_add(run->out, (text_id)id);
+    }
     struct text_symbol symbols[TEXT_MERGE_SHORT];
     size_t count = 0, at = 0;
     for (; at < word.len && count < TEXT_MERGE_SHORT; at += symbols[count++].len) {
@@ -246,22 +269,28 @@ static void mark_spaces(const struct text *text, struct str s, bool has_prefix, 
             s.len--;
         }
     }
+    size_t space_count = 0;
+    for (size_t i = 0; i < s.len; i++) {
+        space_count += s.ptr[i] == ' ';
+    }
     buf_clear(out);
+    if (!buf_reserve(out, s.len + (SPACE_MARK_LEN - 1) * space_count + SPACE_MARK_LEN)) {
+        return;
+    }
+    char *to = out->ptr;
     if (has_prefix && !(squeeze && s.len == 0)) {
-        buf_add_text(out, SPACE_MARK);
+        memcpy(to, SPACE_MARK, SPACE_MARK_LEN);
+        to += SPACE_MARK_LEN;
     }
-    while (s.len > 0) {
-        size_t space = str_find(s, STR(" "), 0);
-        space = space < s.len ? space : s.len;
-        buf_add(out, str_slice(s, 0, space));
-        if (space < s.len) {
-            buf_add_text(out, SPACE_MARK);
+    for (size_t i = 0; i < s.len; i++) {
+        if (s.ptr[i] != ' ') {
+            *to++ = s.ptr[i];
+        } else if (!(squeeze && s.ptr[i - 1] == ' ')) { /* squeezed text begins with no space */
+            memcpy(to, SPACE_MARK, SPACE_MARK_LEN);
+            to += SPACE_MARK_LEN;
         }
-        do {
-            space++;
-        } while (squeeze && space < s.len && s.ptr[space] == ' ');
-        s = str_slice(s, space, s.len);
     }
+    out->len = (size_t)(to - out->ptr);
 }
 
 /* End of the word at `at`: where a mark follows another character. */

@@ -12,8 +12,9 @@ enum { TEXT_COUNT_MAX = 1 << 24 };  /* tokens; the largest vocabularies have 2^1
 enum { TEXT_MERGES_MAX = 1 << 22 }; /* merges; the largest real lists have 450 thousand */
 
 enum {
-    TEXT_FLAG_END = 1,   /* a generation ends at this token */
-    TEXT_FLAG_RSTRIP = 2 /* white space after this special token belongs to it */
+    TEXT_FLAG_END = 1,    /* a generation ends at this token */
+    TEXT_FLAG_RSTRIP = 2, /* white space after this special token belongs to it */
+    TEXT_FLAG_WHOLE = 4   /* SentencePiece: a word of this text becomes this token */
 };
 
 struct text {
