@@ -16,6 +16,7 @@
  * others are done. Steps between products are short; they run on the pool only when there are
  * enough rows to be worth waking it. */
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -148,6 +149,20 @@ static void turn_heads(const struct forward *f, size_t row, float *x, size_t hea
     }
 }
 
+/* Queries far behind the original context attend more sharply (Llama 4, Ministral 3). */
+static void sharpen(const struct forward *f, float *q, size_t n, uint32_t pos)
+{
+    const struct hparams *h = &f->m->h;
+    if (h->temperature_scale == 0) {
+        return;
+    }
+    double turns = floor((double)pos / h->rope.ctx_original);
+    float factor = (float)(1 + h->temperature_scale * log(1 + turns));
+    for (size_t i = 0; i < n; i++) {
+        q[i] *= factor;
+    }
+}
+
 static void convert(const struct forward *f, const float *x, uint16_t *y, size_t n)
 {
     if (f->m->params.kv_type == KV_F16) {
@@ -206,6 +221,7 @@ static void store_row(struct forward *f, size_t row)
 
     turn_heads(f, row, q, heads, layer->q_norm);
     turn_heads(f, row, k, kv_heads, layer->k_norm);
+    sharpen(f, q, heads * h->key_dim, at->pos);
     uint32_t number = f->batch->seqs[at->seq].pages[at->pos / KV_PAGE_TOKENS];
     uint8_t *page = f->m->pages + number * f->m->plan.page_bytes + layer->kv_offset;
     if (f->m->params.kv_type == KV_F32) {

@@ -114,11 +114,20 @@ static void check_levels(const char *name, double error_max, double kl_max)
 /* Required: 1e-4 of the range. Float sums of a few hundred terms give 1e-6. */
 static void test_f32(void **state)
 {
-    static const char *const names[] = {
-        "llama-f32",        "llama-mha-one-layer-f32", "llama-wide-head-f32",
-        "llama-biases-f32", "llama-factors-tied-f32",  "llama-linear-f32",
-        "llama-yarn-f32",   "llama-scale-linear-f32",  "llama-ffn-per-layer-f32",
-        "qwen2-tied-f32",   "qwen2-yarn-f32",          "qwen3-f32"};
+    static const char *const names[] = {"llama-f32",
+                                        "llama-mha-one-layer-f32",
+                                        "llama-wide-head-f32",
+                                        "llama-biases-f32",
+                                        "llama-factors-tied-f32",
+                                        "llama-linear-f32",
+                                        "llama-yarn-f32",
+                                        "llama-scale-linear-f32",
+                                        "llama-ffn-per-layer-f32",
+                                        "qwen2-tied-f32",
+                                        "qwen2-yarn-f32",
+                                        "qwen3-f32",
+                                        "mistral3-f32",
+                                        "granite-f32"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         check_levels(names[i], 5e-6, 1e-9);

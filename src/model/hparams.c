@@ -305,6 +305,37 @@ static void read_vocab_count(struct reader *r, struct hparams *h)
     read_u32(r, h, "vocab_size", &h->vocab_count, 1, MODEL_WIDTH_MAX);
 }
 
+/* A factor that is absent or 0 is not applied. */
+static void read_scale(struct reader *r, const struct hparams *h, const char *name, double *out)
+{
+    double value = 0;
+    read_real(r, h, name, &value, -1e9, 1e9);
+    *out = value != 0 ? value : *out;
+}
+
+static bool read_scales(struct reader *r, struct hparams *h)
+{
+    bool turns = true;
+    if (h->traits->has_scales) {
+        read_scale(r, h, "embedding_scale", &h->embed_scale);
+        read_scale(r, h, "residual_scale", &h->residual_scale);
+        read_scale(r, h, "logit_scale", &h->logit_scale);
+        read_scale(r, h, "attention.scale", &h->attn_scale);
+        /* Granite files switch rotation off by this key. */
+        if (!r->failed &&
+            !gguf_get_bool(r->gguf, key_of(r, h, "rope.scaling.finetuned"), &turns, NULL, r->err)) {
+            r->failed = true;
+        } else if (!turns) {
+            r->failed = true;
+            err_set(r->err, ERR_ARCH, "key %s is false: not supported", r->key);
+        }
+    }
+    if (h->traits->has_temperature) {
+        read_real(r, h, "attention.temperature_scale", &h->temperature_scale, -1e9, 1e9);
+    }
+    return !r->failed;
+}
+
 bool model_hparams_read(struct hparams *h, const struct gguf *gguf, struct err *err)
 {
     *h = (struct hparams){.embed_scale = 1, .residual_scale = 1, .logit_scale = 1};
@@ -334,16 +365,5 @@ bool model_hparams_read(struct hparams *h, const struct gguf *gguf, struct err *
     }
     read_vocab_count(&r, h);
     h->attn_scale = 1 / sqrt((double)h->key_dim);
-    if (h->traits->has_scales) {
-        double scale = 0;
-        read_real(&r, h, "attention.scale", &scale, -1e9, 1e9);
-        h->attn_scale = scale != 0 ? scale : h->attn_scale;
-        read_real(&r, h, "embedding_scale", &h->embed_scale, -1e9, 1e9);
-        read_real(&r, h, "residual_scale", &h->residual_scale, -1e9, 1e9);
-        read_real(&r, h, "logit_scale", &h->logit_scale, -1e9, 1e9);
-    }
-    if (h->traits->has_temperature) {
-        read_real(&r, h, "attention.temperature_scale", &h->temperature_scale, -1e9, 1e9);
-    }
-    return !r.failed;
+    return !r.failed && read_scales(&r, h);
 }

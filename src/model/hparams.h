@@ -49,8 +49,9 @@ struct hparams {
     struct rope_params rope;
     double attn_scale;                               /* of the scores */
     double embed_scale, residual_scale, logit_scale; /* 1 without */
-    double temperature_scale;                        /* 0: none */
-    struct layer_shape max;                          /* over layers, each by itself */
+    /* Queries are multiplied by 1 + scale * ln(1 + floor(pos / rope.ctx_original)). */
+    double temperature_scale; /* 0: none */
+    struct layer_shape max;   /* over layers, each by itself */
     struct layer_shape layers[MODEL_LAYERS_MAX];
 };
 

@@ -4,6 +4,14 @@
 
 static const struct traits families[] = {
     {.architecture = "llama", .models = "Llama 1-3, Mistral 7B, TinyLlama, Yi", .rope = ROPE_NORM},
+    {.architecture = "mistral3",
+     .models = "Ministral 3",
+     .rope = ROPE_NORM,
+     .has_temperature = true},
+    {.architecture = "granite",
+     .models = "Granite 3 (dense)",
+     .rope = ROPE_NORM,
+     .has_scales = true},
     {.architecture = "qwen2", .models = "Qwen2, Qwen2.5", .rope = ROPE_NEOX},
     {.architecture = "qwen3", .models = "Qwen3 (dense)", .rope = ROPE_NEOX, .has_qk_norm = true},
 };

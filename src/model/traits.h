@@ -20,8 +20,8 @@ struct traits {
     const char *architecture; /* general.architecture, also the prefix of the keys */
     const char *models;       /* for people: which published models these are */
     enum rope_style rope;
-    bool has_qk_norm;     /* RMS norm of every query and key head before it is rotated */
-    bool has_scales;      /* embedding_scale, residual_scale, logit_scale are read (Granite) */
+    bool has_qk_norm; /* RMS norm of every query and key head before it is rotated */
+    bool has_scales;  /* embedding_scale, residual_scale, logit_scale, attention.scale are read */
     bool has_temperature; /* attention.temperature_scale is read (Ministral 3) */
 };
 

@@ -5,14 +5,15 @@
 Each model is NAME.gguf, its golden NAME.json: token ids, positions, logits. With the path of an
 evaluator built from llama.cpp (a program that reads "L 1,2,3" and appends int32 rows, int32
 columns, float32 data to a file) the golden also records how far that engine is from the reference,
-as a part of the logit range; its name and commit stand in each file. Seeds are fixed: running this
-again makes the same models and logits.
+as a part of the logit range; its name and commit stand in each file. A model's seed is
+its name, so running this again, or adding a model, leaves the others as they are.
 """
 import json
 import os
 import struct
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 
@@ -213,6 +214,12 @@ SPECS = [
     Spec("qwen2-yarn-f32", "qwen2", embed=64, biases=QKV + ("output",), layers=1, tokens=100,
          keys={**YARN, "rope.scaling.attn_factor": 0.8}),
     Spec("qwen3-f32", "qwen3", embed=24, heads=4, head_dim=16, ffn=40),
+    Spec("mistral3-f32", "mistral3", head_dim=16, layers=1, tokens=200,
+         keys={**YARN, "attention.temperature_scale": 0.3,
+               "rope.scaling.yarn_log_multiplier": 0.7}),
+    Spec("granite-f32", "granite", layers=1, tied=True, spread=12.0,
+         keys={"embedding_scale": 3.0, "residual_scale": 0.6, "logit_scale": 4.0,
+               "attention.scale": 0.25}),
     Spec("llama-f16", kind=ref.F16),
     Spec("qwen3-bf16", "qwen3", kind=ref.BF16, vector_kind=ref.F16, tied=True, judge=False),
     Spec("llama-q8_0", kind=ref.Q8_0, **WIDE),
@@ -238,9 +245,9 @@ def ask(evaluator, path, ids):
 
 def main():
     evaluator = sys.argv[1] if len(sys.argv) > 1 else None
-    for number, spec in enumerate(SPECS):
+    for spec in SPECS:
         path = os.path.join(HERE, spec.name)
-        rng = np.random.default_rng(1000 + number)
+        rng = np.random.default_rng(zlib.crc32(spec.name.encode()))
         write(path + ".gguf", spec.meta(), spec.build(rng))
         ids = rng.integers(0, VOCAB, spec.tokens).tolist()
         logits = ref.Model(path + ".gguf").logits(ids)

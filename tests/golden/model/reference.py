@@ -154,6 +154,11 @@ class Model:
         self.logit_scale = self.get("logit_scale", 1.0) if scales else 1.0
         self.attn_scale = self.get("attention.scale", 0.0) if scales else 0.0
         self.attn_scale = self.attn_scale or self.key_dim**-0.5
+        # mistral3 sharpens the queries behind the original context
+        self.temperature = 0.0
+        if self.arch == "mistral3":
+            self.temperature = self.get("attention.temperature_scale", 0.0)
+        self.original = self.get("rope.scaling.original_context_length", self.get("context_length"))
 
     def get(self, name, default=None):
         return self.file.meta.get(self.arch + "." + name, default)
@@ -214,6 +219,9 @@ class Model:
             q = rms_norm(q, self.t[blk + "attn_q_norm.weight"], self.eps)
             k = rms_norm(k, self.t[blk + "attn_k_norm.weight"], self.eps)
         q, k = self.rope(q), self.rope(k)
+        if self.temperature:
+            turns = np.floor(np.arange(n) / self.original)
+            q = q * (1 + self.temperature * np.log(1 + turns))[:, None, None]
         group = self.heads[il] // self.kv_heads[il]
         future = np.triu(np.full((n, n), -np.inf), 1)
         out = np.empty((n, self.heads[il], self.value_dim))
