@@ -55,7 +55,7 @@ void engine_logprobs(const float *logits, size_t vocab_count, text_id chosen, ui
         if (top_count == 0 || (count == top_count && logits[i] <= top[count - 1].logprob)) {
             continue;
         }
-        /* Insertion; a later id among equals stays behind. logprob holds the logit for now. */
+        /* Insertion; a later id among equals stays behind. logprob holds the logit so far. */
         uint32_t at = count < top_count ? count++ : count - 1;
         for (; at > 0 && top[at - 1].logprob < logits[i]; at--) {
             top[at] = top[at - 1];
