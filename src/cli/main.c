@@ -1,7 +1,10 @@
 /* hearth: finds the subcommand and runs it. */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 
@@ -12,6 +15,7 @@ static const struct command {
 } commands[] = {
     {"eval", cli_eval, "the logits of token ids, for people who debug models"},
     {"quantize", cli_quantize, "convert the weights of a model to F16, BF16, Q8_0 or Q4_0"},
+    {"run", cli_run, "talk with a model at the terminal, or answer one prompt"},
     {"serve", cli_serve, "serve models over the OpenAI API"},
     {"show", cli_show, "what is in a GGUF file: metadata, tensors, types, chat template"},
     {"template", cli_template, "render a chat template with a JSON context on standard input"},
@@ -30,8 +34,21 @@ static void print_help(FILE *out)
     fprintf(out, "\n`hearth COMMAND --help` explains a command.\n");
 }
 
+/* A caller may have closed 0, 1 or 2; the next file opened would take that number, and a model
+ * would be read as standard input or overwritten by output. */
+static void keep_standard_files(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 &&
+            open("/dev/null", fd == STDIN_FILENO ? O_RDONLY : O_WRONLY) < 0) {
+            abort(); /* nothing can be said to anybody */
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
+    keep_standard_files();
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is a write error, not a death */
     const char *name = argc > 1 ? argv[1] : "--help";
     if (strcmp(name, "--version") == 0 || strcmp(name, "version") == 0) {
