@@ -16,16 +16,18 @@ struct val chat_undefined_name(struct render *r, struct str name)
 {
     struct val v = {.kind = VAL_UNDEFINED};
     struct undef *u = undef_new(r);
-    if (u && chat_text_view(r, name, true, &u->name))
+    if (u && chat_text_view(r, name, true, &u->name)) {
         v.undef = u;
+    }
     return v;
 }
 
 bool chat_undefined_hint(struct render *r, const char *hint, struct val *out)
 {
     struct undef *u = undef_new(r);
-    if (!u)
+    if (!u) {
         return false;
+    }
     u->hint = str_of(hint);
     *out = (struct val){.kind = VAL_UNDEFINED, .undef = u};
     return true;
@@ -35,8 +37,9 @@ bool chat_undefined_attr(struct render *r, struct val obj, struct val name, bool
                          struct val *out)
 {
     struct undef *u = undef_new(r);
-    if (!u)
+    if (!u) {
         return false;
+    }
     u->obj = obj;
     u->has_obj = true;
     u->name = name;
@@ -77,22 +80,28 @@ bool chat_fail_undefined(struct render *r, struct val v)
 {
     char name[STR_QUOTE_MAX], object[64];
     const struct undef *u = v.undef;
-    if (!u)
+    if (!u) {
         return chat_fail(r, "a value is undefined");
-    if (u->hint.len)
+    }
+    if (u->hint.len) {
         return chat_fail(r, "%.*s", STR_ARG(u->hint));
-    if (u->security)
+    }
+    if (u->security) {
         return chat_fail(r, "access to attribute '%s' of '%s' object is unsafe.",
                          str_quote(name, chat_str(u->name.text)), chat_type_name(u->obj));
-    if (!u->has_obj)
+    }
+    if (!u->has_obj) {
         return chat_fail(r, "'%s' is undefined", str_quote(name, chat_str(u->name.text)));
-    if (u->name.kind == VAL_TEXT)
+    }
+    if (u->name.kind == VAL_TEXT) {
         return chat_fail(r, "'%s' has no attribute '%s'", object_name(u->obj, object),
                          str_quote(name, chat_str(u->name.text)));
+    }
     struct builder b = chat_builder(r);
     struct val text;
-    if (!chat_repr(r, u->name, &b) || !chat_build_done(&b, &text))
+    if (!chat_repr(r, u->name, &b) || !chat_build_done(&b, &text)) {
         return false;
+    }
     return chat_fail(r, "%s has no element %s", object_name(u->obj, object),
                      str_quote(name, chat_str(text.text)));
 }
@@ -102,8 +111,9 @@ bool chat_fail_undefined(struct render *r, struct val v)
 /* Whether an index, possibly negative, is inside; makes it positive. */
 static bool index_in(int64_t *index, size_t count)
 {
-    if (*index < 0)
+    if (*index < 0) {
         *index += (int64_t)count;
+    }
     return *index >= 0 && (uint64_t)*index < count;
 }
 
@@ -113,22 +123,26 @@ static bool item_at(struct render *r, struct val obj, int64_t index, struct val 
     switch (obj.kind) {
     case VAL_LIST:
     case VAL_TUPLE:
-        if (!chat_list_load(r, obj.list))
+        if (!chat_list_load(r, obj.list)) {
             return false;
+        }
         *found = index_in(&index, obj.list->count);
-        if (*found)
+        if (*found) {
             *out = obj.list->items[index];
+        }
         return true;
     case VAL_RANGE:
         *found = index_in(&index, chat_range_count(obj.range));
-        if (*found)
+        if (*found) {
             *out = val_int(obj.range->start + index * obj.range->step);
+        }
         return true;
     default: {
         struct txt *t = obj.text;
         *found = index_in(&index, chat_text_chars(t));
-        if (!*found)
+        if (!*found) {
             return true;
+        }
         size_t from = chat_text_offset(t, (size_t)index);
         uint32_t code;
         size_t n = chat_text_decode(chat_str(t), from, &code);
@@ -145,10 +159,12 @@ static bool subscript(struct render *r, struct val obj, struct val key, struct v
     *found = false;
     switch (obj.kind) {
     case VAL_DICT:
-        if (key.kind == VAL_LIST || key.kind == VAL_DICT || key.kind == VAL_SLICE)
+        if (key.kind == VAL_LIST || key.kind == VAL_DICT || key.kind == VAL_SLICE) {
             return true; /* TypeError: unhashable */
-        if (!chat_dict_get(r, obj.dict, key, out))
+        }
+        if (!chat_dict_get(r, obj.dict, key, out)) {
             return false;
+        }
         *found = !val_is_missing(*out);
         return true;
     case VAL_LIST:
@@ -157,13 +173,15 @@ static bool subscript(struct render *r, struct val obj, struct val key, struct v
     case VAL_TEXT:
         return !val_is_int(key) || item_at(r, obj, val_as_int(key), out, found);
     case VAL_SELF:
-        if (key.kind != VAL_TEXT)
+        if (key.kind != VAL_TEXT) {
             return true;
-        for (size_t i = 0; i < r->tree->block_count; i++)
+        }
+        for (size_t i = 0; i < r->tree->block_count; i++) {
             if (str_eq(r->tree->blocks[i]->name, chat_str(key.text))) {
                 *out = (struct val){.kind = VAL_BLOCK, .block = r->tree->blocks[i]};
                 *found = true;
             }
+        }
         return true;
     default:
         return true;
@@ -173,16 +191,21 @@ static bool subscript(struct render *r, struct val obj, struct val key, struct v
 bool chat_get_item(struct render *r, struct val obj, struct val key, struct val *out)
 {
     bool found;
-    if (obj.kind == VAL_UNDEFINED)
+    if (obj.kind == VAL_UNDEFINED) {
         return chat_fail_undefined(r, obj);
-    if (key.kind == VAL_SLICE)
+    }
+    if (key.kind == VAL_SLICE) {
         return chat_get_slice(r, obj, key.slice, out);
-    if (!subscript(r, obj, key, out, &found))
+    }
+    if (!subscript(r, obj, key, out, &found)) {
         return false;
-    if (found)
+    }
+    if (found) {
         return true;
-    if (key.kind == VAL_TEXT)
+    }
+    if (key.kind == VAL_TEXT) {
         return chat_get_attr(r, obj, chat_str(key.text), out);
+    }
     return chat_undefined_attr(r, obj, key, false, out);
 }
 
@@ -194,64 +217,72 @@ static bool plain_attr(struct render *r, struct val obj, struct str name, struct
     *found = true;
     switch (obj.kind) {
     case VAL_NAMESPACE:
-        if (!chat_dict_get_str(r, obj.dict, name, out))
+        if (!chat_dict_get_str(r, obj.dict, name, out)) {
             return false;
+        }
         *found = !val_is_missing(*out);
         return true;
     case VAL_LOOP:
-        if (!chat_loop_attr(r, obj.loop, name, out))
+        if (!chat_loop_attr(r, obj.loop, name, out)) {
             return false;
+        }
         *found = !val_is_missing(*out);
         return true;
     case VAL_RANGE:
-        if (str_eq(name, STR("start")))
+        if (str_eq(name, STR("start"))) {
             *out = val_int(obj.range->start);
-        else if (str_eq(name, STR("stop")))
+        } else if (str_eq(name, STR("stop"))) {
             *out = val_int(obj.range->stop);
-        else if (str_eq(name, STR("step")))
+        } else if (str_eq(name, STR("step"))) {
             *out = val_int(obj.range->step);
-        else
+        } else {
             *found = false;
+        }
         return true;
     case VAL_TUPLE:
         *found = obj.list->group && (str_eq(name, STR("grouper")) || str_eq(name, STR("list")));
-        if (*found)
+        if (*found) {
             *out = obj.list->items[str_eq(name, STR("list"))];
+        }
         return true;
     case VAL_BOOL:
     case VAL_INT:
-        if (str_eq(name, STR("real")) || str_eq(name, STR("numerator")))
+        if (str_eq(name, STR("real")) || str_eq(name, STR("numerator"))) {
             *out = val_int(val_as_int(obj));
-        else if (str_eq(name, STR("imag")))
+        } else if (str_eq(name, STR("imag"))) {
             *out = val_int(0);
-        else if (str_eq(name, STR("denominator")))
+        } else if (str_eq(name, STR("denominator"))) {
             *out = val_int(1);
-        else
+        } else {
             *found = false;
+        }
         return true;
     case VAL_FLOAT:
-        if (str_eq(name, STR("real")))
+        if (str_eq(name, STR("real"))) {
             *out = obj;
-        else if (str_eq(name, STR("imag")))
+        } else if (str_eq(name, STR("imag"))) {
             *out = val_float(0);
-        else
+        } else {
             *found = false;
+        }
         return true;
     case VAL_CYCLER:
-        if (str_eq(name, STR("current")))
+        if (str_eq(name, STR("current"))) {
             *out = obj.cycler->items[obj.cycler->pos];
-        else if (str_eq(name, STR("pos")))
+        } else if (str_eq(name, STR("pos"))) {
             *out = val_int((int64_t)obj.cycler->pos);
-        else
+        } else {
             *found = false;
+        }
         return true;
     case VAL_JOINER:
-        if (str_eq(name, STR("sep")))
+        if (str_eq(name, STR("sep"))) {
             *out = obj.joiner->separator;
-        else if (str_eq(name, STR("used")))
+        } else if (str_eq(name, STR("used"))) {
             *out = val_bool(obj.joiner->used);
-        else
+        } else {
             *found = false;
+        }
         return true;
     default:
         *found = false;
@@ -265,29 +296,33 @@ static bool macro_attr(struct render *r, const struct macro *m, struct str name,
     const struct macro_info *info = m->node->macro;
     *found = true;
     if (str_eq(name, STR("name"))) {
-        if (m->name.len)
+        if (m->name.len) {
             return chat_text_view(r, m->name, true, out);
+        }
         *out = val_none();
         return true;
     }
     if (str_eq(name, STR("arguments"))) {
         struct list *l = chat_list_new(r, info->params.count);
-        for (size_t i = 0; l && i < info->params.count; i++)
-            if (!chat_text_view(r, info->params.items[i]->name, true, &l->items[l->count++]))
+        for (size_t i = 0; l && i < info->params.count; i++) {
+            if (!chat_text_view(r, info->params.items[i]->name, true, &l->items[l->count++])) {
                 return false;
+            }
+        }
         *out = val_tuple(l);
         return l != NULL;
     }
-    if (str_eq(name, STR("catch_kwargs")))
+    if (str_eq(name, STR("catch_kwargs"))) {
         *out = val_bool(info->kwargs);
-    else if (str_eq(name, STR("catch_varargs")))
+    } else if (str_eq(name, STR("catch_varargs"))) {
         *out = val_bool(info->varargs);
-    else if (str_eq(name, STR("caller")))
+    } else if (str_eq(name, STR("caller"))) {
         *out = val_bool(info->caller);
-    else if (str_eq(name, STR("explicit_caller")))
+    } else if (str_eq(name, STR("explicit_caller"))) {
         *out = val_bool(info->explicit_caller);
-    else
+    } else {
         *found = false;
+    }
     return true;
 }
 
@@ -343,9 +378,11 @@ static bool is_object_dunder(struct str name)
                                         "__getnewargs__",
                                         "__html__",
                                         NULL};
-    for (size_t i = 0; names[i]; i++)
-        if (str_eq(name, str_of(names[i])))
+    for (size_t i = 0; names[i]; i++) {
+        if (str_eq(name, str_of(names[i]))) {
             return true;
+        }
+    }
     return false;
 }
 
@@ -353,36 +390,45 @@ bool chat_get_attr(struct render *r, struct val obj, struct str name, struct val
 {
     bool found = false, is_unsafe = false;
     struct val key;
-    if (obj.kind == VAL_UNDEFINED)
+    if (obj.kind == VAL_UNDEFINED) {
         return chat_fail_undefined(r, obj);
-    if (!chat_text_view(r, name, true, &key))
+    }
+    if (!chat_text_view(r, name, true, &key)) {
         return false;
-    if (name.len && name.ptr[0] == '_' && is_object_dunder(name))
+    }
+    if (name.len && name.ptr[0] == '_' && is_object_dunder(name)) {
         return chat_undefined_attr(r, obj, key, true, out);
+    }
     if (obj.kind == VAL_MACRO ? !macro_attr(r, obj.macro, name, out, &found)
-                              : !plain_attr(r, obj, name, out, &found))
+                              : !plain_attr(r, obj, name, out, &found)) {
         return false;
+    }
     if (found) {
-        if (name.len && name.ptr[0] == '_')
+        if (name.len && name.ptr[0] == '_') {
             return chat_undefined_attr(r, obj, key, true, out);
+        }
         return true;
     }
     const struct method_def *def = chat_method_find(obj, name, &is_unsafe);
-    if (is_unsafe)
+    if (is_unsafe) {
         return chat_undefined_attr(r, obj, key, true, out);
+    }
     if (def) {
         struct method *m = chat_alloc(r, 1, sizeof(*m));
-        if (!m)
+        if (!m) {
             return false;
+        }
         *m = (struct method){.self = obj, .def = def};
         *out = (struct val){.kind = VAL_METHOD, .method = m};
         return true;
     }
     if (obj.kind == VAL_DICT || obj.kind == VAL_SELF) {
-        if (!subscript(r, obj, key, out, &found))
+        if (!subscript(r, obj, key, out, &found)) {
             return false;
-        if (found)
+        }
+        if (found) {
             return true;
+        }
     }
     return chat_undefined_attr(r, obj, key, false, out);
 }
@@ -392,10 +438,12 @@ bool chat_get_attr(struct render *r, struct val obj, struct str name, struct val
 static bool slice_part(struct render *r, struct val v, bool *given, int64_t *out)
 {
     *given = v.kind != VAL_NONE;
-    if (!*given)
+    if (!*given) {
         return true;
-    if (!val_is_int(v))
+    }
+    if (!val_is_int(v)) {
         return chat_fail(r, "slice indices must be integers or None or have an __index__ method");
+    }
     *out = val_as_int(v);
     return true;
 }
@@ -409,29 +457,35 @@ static bool slice_bounds(struct render *r, struct val *parts, int64_t count, int
     *step = 1;
     *start = 0;
     if (!slice_part(r, parts[0], &has_start, start) || !slice_part(r, parts[1], &has_stop, &stop) ||
-        !slice_part(r, parts[2], &has_step, step))
+        !slice_part(r, parts[2], &has_step, step)) {
         return false;
-    if (*step == 0)
+    }
+    if (*step == 0) {
         return chat_fail(r, "slice step cannot be zero");
-    if (*step < -INT64_MAX)
+    }
+    if (*step < -INT64_MAX) {
         *step = -INT64_MAX;
+    }
     int64_t low = *step < 0 ? -1 : 0, high = *step < 0 ? count - 1 : count;
-    if (!has_start)
+    if (!has_start) {
         *start = *step < 0 ? high : low;
-    else if (*start < 0)
+    } else if (*start < 0) {
         *start = *start + count < low ? low : *start + count;
-    else if (*start > high)
+    } else if (*start > high) {
         *start = high;
-    if (!has_stop)
+    }
+    if (!has_stop) {
         stop = *step < 0 ? low : high;
-    else if (stop < 0)
+    } else if (stop < 0) {
         stop = stop + count < low ? low : stop + count;
-    else if (stop > high)
+    } else if (stop > high) {
         stop = high;
-    if (*step > 0)
+    }
+    if (*step > 0) {
         *items = *start < stop ? (stop - *start - 1) / *step + 1 : 0;
-    else
+    } else {
         *items = stop < *start ? (*start - stop - 1) / -*step + 1 : 0;
+    }
     return true;
 }
 
@@ -440,8 +494,9 @@ static bool slice_chars(struct render *r, struct txt *t, int64_t start, int64_t 
                         struct val *out)
 {
     size_t *offsets = chat_alloc(r, t->chars + 1, sizeof(*offsets));
-    if (!offsets || !chat_step(r, t->chars))
+    if (!offsets || !chat_step(r, t->chars)) {
         return false;
+    }
     uint32_t code;
     size_t at = 0, n = 0;
     while (at < t->len) {
@@ -450,9 +505,11 @@ static bool slice_chars(struct render *r, struct txt *t, int64_t start, int64_t 
     }
     offsets[n] = t->len;
     struct builder b = chat_builder(r);
-    for (int64_t i = 0, index = start; i < items; i++, index += i < items ? step : 0)
-        if (!chat_build_text(&b, t, offsets[index], offsets[index + 1]))
+    for (int64_t i = 0, index = start; i < items; i++, index += i < items ? step : 0) {
+        if (!chat_build_text(&b, t, offsets[index], offsets[index + 1])) {
             return false;
+        }
+    }
     return chat_build_done(&b, out);
 }
 
@@ -460,15 +517,19 @@ static bool slice_text(struct render *r, struct txt *t, struct val *parts, struc
 {
     int64_t start, step, items;
     if (!slice_bounds(r, parts, (int64_t)chat_text_chars(t), &start, &step, &items) ||
-        !chat_step(r, 1 + t->len / 64))
+        !chat_step(r, 1 + t->len / 64)) {
         return false;
-    if (items == 0)
+    }
+    if (items == 0) {
         return chat_text_slice(r, t, 0, 0, out);
-    if (step == 1)
+    }
+    if (step == 1) {
         return chat_text_slice(r, t, chat_text_offset(t, (size_t)start),
                                chat_text_offset(t, (size_t)(start + items)), out);
-    if (!slice_chars(r, t, start, step, items, out))
+    }
+    if (!slice_chars(r, t, start, step, items, out)) {
         return false;
+    }
     out->text->markup = t->markup;
     return true;
 }
@@ -485,30 +546,37 @@ bool chat_get_slice(struct render *r, struct val obj, struct val *parts, struct 
     case VAL_TUPLE: {
         if (!chat_list_load(r, obj.list) ||
             !slice_bounds(r, parts, (int64_t)obj.list->count, &start, &step, &items) ||
-            !chat_step(r, (uint64_t)items))
+            !chat_step(r, (uint64_t)items)) {
             return false;
+        }
         struct list *l = chat_list_new(r, (size_t)items);
-        if (!l)
+        if (!l) {
             return false;
-        for (int64_t i = 0, index = start; i < items; i++, index += i < items ? step : 0)
+        }
+        for (int64_t i = 0, index = start; i < items; i++, index += i < items ? step : 0) {
             l->items[l->count++] = obj.list->items[index];
+        }
         *out = obj.kind == VAL_LIST ? val_list(l) : val_tuple(l);
         return true;
     }
     case VAL_RANGE: {
-        if (!slice_bounds(r, parts, (int64_t)chat_range_count(obj.range), &start, &step, &items))
+        if (!slice_bounds(r, parts, (int64_t)chat_range_count(obj.range), &start, &step, &items)) {
             return false;
+        }
         struct range *range = chat_alloc(r, 1, sizeof(*range));
-        if (!range)
+        if (!range) {
             return false;
+        }
         int64_t inner;
-        if (__builtin_mul_overflow(obj.range->step, step, &inner))
+        if (__builtin_mul_overflow(obj.range->step, step, &inner)) {
             inner = step < 0 ? -INT64_MAX : INT64_MAX;
+        }
         int64_t from = obj.range->start + start * obj.range->step;
         int64_t stop;
         if (__builtin_mul_overflow(inner, items, &stop) ||
-            __builtin_add_overflow(from, stop, &stop))
+            __builtin_add_overflow(from, stop, &stop)) {
             stop = inner < 0 ? INT64_MIN : INT64_MAX;
+        }
         *range = (struct range){.start = from, .stop = stop, .step = inner};
         *out = (struct val){.kind = VAL_RANGE, .range = range};
         return true;

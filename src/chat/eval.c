@@ -14,8 +14,9 @@ static enum flow exec(struct render *r, struct activation *act, struct nodes bod
 
 static bool enter(struct render *r)
 {
-    if (r->depth >= r->depth_max * EVAL_DEPTH_FACTOR)
+    if (r->depth >= r->depth_max * EVAL_DEPTH_FACTOR) {
         return chat_fail(r, "calls and expressions nested too deep");
+    }
     r->depth++;
     return chat_step(r, 1);
 }
@@ -24,8 +25,9 @@ static bool enter(struct render *r)
 
 static struct val *cell(struct activation *act, struct ref ref)
 {
-    while (ref.hops--)
+    while (ref.hops--) {
         act = act->parent;
+    }
     return &act->cells[ref.cell];
 }
 
@@ -33,22 +35,26 @@ static struct activation *activation_new(struct render *r, const struct func *fu
                                          struct activation *parent)
 {
     struct activation *a = chat_alloc(r, 1, sizeof(*a) + func->cell_count * sizeof(a->cells[0]));
-    if (a)
+    if (a) {
         a->parent = parent; /* zeroed: every cell is VAL_MISSING */
+    }
     return a;
 }
 
 static bool resolve(struct render *r, struct str name, struct val *out)
 {
     *out = val_missing();
-    if (r->exported && !chat_dict_get_str(r, r->exported, name, out))
+    if (r->exported && !chat_dict_get_str(r, r->exported, name, out)) {
         return false;
-    if (val_is_missing(*out) && !chat_dict_get_str(r, r->context, name, out))
+    }
+    if (val_is_missing(*out) && !chat_dict_get_str(r, r->context, name, out)) {
         return false;
+    }
     if (val_is_missing(*out)) {
         const struct func_def *f = chat_func_find(name);
-        if (f)
+        if (f) {
             *out = (struct val){.kind = VAL_FUNC, .func = f};
+        }
     }
     return true;
 }
@@ -58,8 +64,9 @@ static bool frame_enter(struct render *r, struct activation *act, const struct f
     for (size_t i = 0; i < frame->load_count; i++) {
         const struct load *l = &frame->loads[i];
         if (l->kind == LOAD_RESOLVE) {
-            if (!resolve(r, l->name, &act->cells[l->cell]))
+            if (!resolve(r, l->name, &act->cells[l->cell])) {
                 return false;
+            }
         } else if (l->kind == LOAD_ALIAS) {
             act->cells[l->cell] = *cell(act, l->alias);
         } else if (l->kind == LOAD_UNDEFINED) {
@@ -71,8 +78,9 @@ static bool frame_enter(struct render *r, struct activation *act, const struct f
 
 static void frame_leave(struct activation *act, const struct frame *frame)
 {
-    for (size_t i = 0; i < frame->load_count; i++)
+    for (size_t i = 0; i < frame->load_count; i++) {
         act->cells[frame->loads[i].cell] = val_missing();
+    }
 }
 
 static bool assign(struct render *r, struct activation *act, const struct node *target,
@@ -80,38 +88,47 @@ static bool assign(struct render *r, struct activation *act, const struct node *
 {
     if (target->kind == NODE_NAME) {
         *cell(act, target->ref) = v;
-        if (!target->top || !r->exported)
+        if (!target->top || !r->exported) {
             return true;
+        }
         struct val name;
         return chat_text_view(r, target->name, true, &name) &&
                chat_dict_set(r, r->exported, name, v);
     }
     if (target->kind == NODE_NSREF) {
         struct val *ns = cell(act, target->a->ref), name;
-        if (ns->kind != VAL_NAMESPACE)
+        if (ns->kind != VAL_NAMESPACE) {
             return chat_fail(r, "cannot assign attribute on non-namespace object");
+        }
         return chat_text_view(r, target->name, true, &name) && chat_dict_set(r, ns->dict, name, v);
     }
     size_t want = target->items.count, got = 0;
     struct iter *it;
-    if (!chat_is_iterable(v))
+    if (!chat_is_iterable(v)) {
         return chat_fail(r, "cannot unpack non-iterable %s object", chat_type_name(v));
-    if (!chat_iter(r, v, &it))
+    }
+    if (!chat_iter(r, v, &it)) {
         return false;
+    }
     for (;; got++) {
         struct val item;
         bool more;
-        if (!chat_next(r, it, &item, &more))
+        if (!chat_next(r, it, &item, &more)) {
             return false;
-        if (!more)
+        }
+        if (!more) {
             break;
-        if (got == want)
+        }
+        if (got == want) {
             return chat_fail(r, "too many values to unpack (expected %zu)", want);
-        if (!assign(r, act, target->items.items[got], item))
+        }
+        if (!assign(r, act, target->items.items[got], item)) {
             return false;
+        }
     }
-    if (got < want)
+    if (got < want) {
         return chat_fail(r, "not enough values to unpack (expected %zu, got %zu)", want, got);
+    }
     return true;
 }
 
@@ -122,37 +139,48 @@ static bool add_stars(struct render *r, struct call *call, struct val star, stru
 {
     struct list *l;
     if (!val_is_missing(star)) {
-        if (!chat_to_list(r, star, &l))
+        if (!chat_to_list(r, star, &l)) {
             return false;
+        }
         struct val *args = chat_alloc(r, call->count + l->count, sizeof(*args));
-        if (!args)
+        if (!args) {
             return false;
+        }
         memcpy(args, call->args, call->count * sizeof(*args));
-        for (size_t i = 0; i < l->count; i++)
+        for (size_t i = 0; i < l->count; i++) {
             args[call->count + i] = l->items[i];
+        }
         call->args = args;
         call->count += l->count;
     }
-    if (val_is_missing(star_star))
+    if (val_is_missing(star_star)) {
         return true;
-    if (star_star.kind != VAL_DICT)
+    }
+    if (star_star.kind != VAL_DICT) {
         return chat_fail(r, "argument after ** must be a mapping, not %s",
                          chat_type_name(star_star));
+    }
     struct dict *d = star_star.dict;
-    if (!chat_dict_load(r, d))
+    if (!chat_dict_load(r, d)) {
         return false;
+    }
     struct keyword *keywords = chat_alloc(r, room + d->count, sizeof(*keywords));
-    if (!keywords)
+    if (!keywords) {
         return false;
-    if (call->keyword_count)
+    }
+    if (call->keyword_count) {
         memcpy(keywords, call->keywords, call->keyword_count * sizeof(*keywords));
+    }
     for (size_t i = 0; i < d->count; i++) {
-        if (d->entries[i].key.kind != VAL_TEXT)
+        if (d->entries[i].key.kind != VAL_TEXT) {
             return chat_fail(r, "keywords must be strings");
+        }
         struct str name = chat_str(d->entries[i].key.text);
-        for (size_t j = 0; j < call->keyword_count; j++)
-            if (str_eq(keywords[j].name, name))
+        for (size_t j = 0; j < call->keyword_count; j++) {
+            if (str_eq(keywords[j].name, name)) {
                 return chat_fail(r, "got multiple values for a keyword argument");
+            }
+        }
         keywords[call->keyword_count++] = (struct keyword){name, d->entries[i].value};
     }
     call->keywords = keywords;
@@ -168,30 +196,38 @@ static bool eval_args(struct render *r, struct activation *act, const struct sig
     *call = (struct call){0};
     if (sig->args.count) {
         call->args = chat_alloc(r, sig->args.count, sizeof(*call->args));
-        if (!call->args)
+        if (!call->args) {
             return false;
+        }
     }
-    for (; call->count < sig->args.count; call->count++)
-        if (!eval(r, act, sig->args.items[call->count], &call->args[call->count]))
+    for (; call->count < sig->args.count; call->count++) {
+        if (!eval(r, act, sig->args.items[call->count], &call->args[call->count])) {
             return false;
+        }
+    }
     if (sig->keyword_count || caller) {
         call->keywords = chat_alloc(r, room, sizeof(*call->keywords));
-        if (!call->keywords)
+        if (!call->keywords) {
             return false;
+        }
     }
     for (size_t i = 0; i < sig->keyword_count; i++) {
         call->keywords[i].name = sig->keywords[i].name;
-        if (!eval(r, act, sig->keywords[i].value, &call->keywords[i].value))
+        if (!eval(r, act, sig->keywords[i].value, &call->keywords[i].value)) {
             return false;
+        }
         call->keyword_count++;
     }
-    if (caller)
+    if (caller) {
         call->keywords[call->keyword_count++] = (struct keyword){STR("caller"), *caller};
-    if (!sig->star && !sig->star_star)
+    }
+    if (!sig->star && !sig->star_star) {
         return true;
+    }
     if ((sig->star && !eval(r, act, sig->star, &star)) ||
-        (sig->star_star && !eval(r, act, sig->star_star, &star_star)))
+        (sig->star_star && !eval(r, act, sig->star_star, &star_star))) {
         return false;
+    }
     return add_stars(r, call, star, star_star, room);
 }
 
@@ -200,8 +236,9 @@ static bool eval_call(struct render *r, struct activation *act, const struct nod
 {
     struct val callee;
     struct call call;
-    if (!eval(r, act, n->a, &callee) || !eval_args(r, act, n->sig, caller, &call))
+    if (!eval(r, act, n->a, &callee) || !eval_args(r, act, n->sig, caller, &call)) {
         return false;
+    }
     r->line = n->line;
     return chat_call(r, callee, &call, out);
 }
@@ -212,13 +249,16 @@ static bool eval_filter(struct render *r, struct activation *act, const struct n
     char quoted[STR_QUOTE_MAX];
     struct val value = r->block_text;
     struct call call;
-    if (n->a && !eval(r, act, n->a, &value))
+    if (n->a && !eval(r, act, n->a, &value)) {
         return false;
-    if (!eval_args(r, act, n->sig, NULL, &call))
+    }
+    if (!eval_args(r, act, n->sig, NULL, &call)) {
         return false;
+    }
     r->line = n->line;
-    if (!n->callee)
+    if (!n->callee) {
         return chat_fail(r, "No filter named '%s' found.", str_quote(quoted, n->name));
+    }
     return chat_filter_apply(r, n->callee, value, &call, out);
 }
 
@@ -229,13 +269,16 @@ static bool eval_test(struct render *r, struct activation *act, const struct nod
     struct val value;
     struct call call;
     bool truth;
-    if (!eval(r, act, n->a, &value) || !eval_args(r, act, n->sig, NULL, &call))
+    if (!eval(r, act, n->a, &value) || !eval_args(r, act, n->sig, NULL, &call)) {
         return false;
+    }
     r->line = n->line;
-    if (!n->callee)
+    if (!n->callee) {
         return chat_fail(r, "No test named '%s' found.", str_quote(quoted, n->name));
-    if (!chat_test_apply(r, n->callee, value, &call, &truth))
+    }
+    if (!chat_test_apply(r, n->callee, value, &call, &truth)) {
         return false;
+    }
     *out = val_bool(truth != n->negated);
     return true;
 }
@@ -250,14 +293,16 @@ static bool compare_one(struct render *r, enum node_op op, struct val a, struct 
     case OP_EQ:
         return chat_equal(r, a, b, out);
     case OP_NE:
-        if (!chat_equal(r, a, b, out))
+        if (!chat_equal(r, a, b, out)) {
             return false;
+        }
         *out = !*out;
         return true;
     case OP_IN:
     case OP_NOT_IN:
-        if (!chat_contains(r, a, b, out))
+        if (!chat_contains(r, a, b, out)) {
             return false;
+        }
         *out = *out == (op == OP_IN);
         return true;
     default:
@@ -270,14 +315,17 @@ static bool eval_compare(struct render *r, struct activation *act, const struct 
 {
     struct val a, b;
     bool truth = true;
-    if (!eval(r, act, n->a, &a))
+    if (!eval(r, act, n->a, &a)) {
         return false;
+    }
     for (size_t i = 0; i < n->items.count && truth; i++) {
-        if (!eval(r, act, n->items.items[i], &b))
+        if (!eval(r, act, n->items.items[i], &b)) {
             return false;
+        }
         r->line = n->line;
-        if (!compare_one(r, n->ops[i], a, b, &truth))
+        if (!compare_one(r, n->ops[i], a, b, &truth)) {
             return false;
+        }
         a = b;
     }
     *out = val_bool(truth);
@@ -288,14 +336,17 @@ static bool eval_math(struct render *r, struct activation *act, const struct nod
                       struct val *out)
 {
     struct val a, b;
-    if (!eval(r, act, n->a, &a))
+    if (!eval(r, act, n->a, &a)) {
         return false;
+    }
     for (size_t i = 0; i < n->items.count; i++) {
-        if (!eval(r, act, n->items.items[i], &b))
+        if (!eval(r, act, n->items.items[i], &b)) {
             return false;
+        }
         r->line = n->line;
-        if (!chat_math(r, n->ops[i], a, b, &a))
+        if (!chat_math(r, n->ops[i], a, b, &a)) {
             return false;
+        }
     }
     *out = a;
     return true;
@@ -306,14 +357,18 @@ static bool eval_logic(struct render *r, struct activation *act, const struct no
 {
     for (size_t i = 0; i < n->items.count; i++) {
         bool truth;
-        if (!eval(r, act, n->items.items[i], out))
+        if (!eval(r, act, n->items.items[i], out)) {
             return false;
-        if (i + 1 == n->items.count)
+        }
+        if (i + 1 == n->items.count) {
             break;
-        if (!chat_truth(r, *out, &truth))
+        }
+        if (!chat_truth(r, *out, &truth)) {
             return false;
-        if (truth == (n->kind == NODE_OR))
+        }
+        if (truth == (n->kind == NODE_OR)) {
             break;
+        }
     }
     return true;
 }
@@ -323,12 +378,14 @@ static bool eval_concat(struct render *r, struct activation *act, const struct n
 {
     struct val v;
     struct txt *all, *t;
-    if (!eval(r, act, n->items.items[0], &v) || !chat_to_text(r, v, &all))
+    if (!eval(r, act, n->items.items[0], &v) || !chat_to_text(r, v, &all)) {
         return false;
+    }
     for (size_t i = 1; i < n->items.count; i++) {
         if (!eval(r, act, n->items.items[i], &v) || !chat_to_text(r, v, &t) ||
-            !chat_text_concat(r, all, t, &v))
+            !chat_text_concat(r, all, t, &v)) {
             return false;
+        }
         all = v.text;
     }
     *out = val_text(all);
@@ -341,13 +398,16 @@ static bool eval_sign(struct render *r, struct activation *act, const struct nod
                       struct val *out)
 {
     struct val v;
-    if (!eval(r, act, n->a, &v))
+    if (!eval(r, act, n->a, &v)) {
         return false;
-    if (v.kind == VAL_UNDEFINED)
+    }
+    if (v.kind == VAL_UNDEFINED) {
         return chat_fail_undefined(r, v);
-    if (!val_is_number(v))
+    }
+    if (!val_is_number(v)) {
         return chat_fail(r, "bad operand type for unary %c: '%s'", n->kind == NODE_NEG ? '-' : '+',
                          chat_type_name(v));
+    }
     if (n->kind == NODE_POS) {
         *out = v.kind == VAL_BOOL ? val_int(val_as_int(v)) : v;
         return true;
@@ -365,11 +425,14 @@ static bool eval_items(struct render *r, struct activation *act, const struct no
                        struct val *out)
 {
     struct list *l = chat_list_new(r, n->items.count);
-    if (!l)
+    if (!l) {
         return false;
-    for (; l->count < n->items.count; l->count++)
-        if (!eval(r, act, n->items.items[l->count], &l->items[l->count]))
+    }
+    for (; l->count < n->items.count; l->count++) {
+        if (!eval(r, act, n->items.items[l->count], &l->items[l->count])) {
             return false;
+        }
+    }
     *out = n->kind == NODE_LIST ? val_list(l) : val_tuple(l);
     return true;
 }
@@ -379,12 +442,15 @@ static bool eval_dict(struct render *r, struct activation *act, const struct nod
 {
     struct dict *d = chat_dict_new(r, n->items.count / 2);
     struct val key, value;
-    if (!d)
+    if (!d) {
         return false;
-    for (size_t i = 0; i < n->items.count; i += 2)
+    }
+    for (size_t i = 0; i < n->items.count; i += 2) {
         if (!eval(r, act, n->items.items[i], &key) ||
-            !eval(r, act, n->items.items[i + 1], &value) || !chat_dict_set(r, d, key, value))
+            !eval(r, act, n->items.items[i + 1], &value) || !chat_dict_set(r, d, key, value)) {
             return false;
+        }
+    }
     *out = val_dict(d);
     return true;
 }
@@ -395,8 +461,9 @@ static bool eval_slice(struct render *r, struct activation *act, const struct no
     const struct node *nodes[3] = {n->a, n->b, n->c};
     for (size_t i = 0; i < 3; i++) {
         parts[i] = val_none();
-        if (nodes[i] && !eval(r, act, nodes[i], &parts[i]))
+        if (nodes[i] && !eval(r, act, nodes[i], &parts[i])) {
             return false;
+        }
     }
     return true;
 }
@@ -405,16 +472,19 @@ static bool eval_item(struct render *r, struct activation *act, const struct nod
                       struct val *out)
 {
     struct val obj, key, parts[3];
-    if (!eval(r, act, n->a, &obj))
+    if (!eval(r, act, n->a, &obj)) {
         return false;
+    }
     if (n->b->kind == NODE_SLICE) {
-        if (!eval_slice(r, act, n->b, parts))
+        if (!eval_slice(r, act, n->b, parts)) {
             return false;
+        }
         r->line = n->line;
         return chat_get_slice(r, obj, parts, out);
     }
-    if (!eval(r, act, n->b, &key))
+    if (!eval(r, act, n->b, &key)) {
         return false;
+    }
     r->line = n->line;
     return chat_get_item(r, obj, key, out);
 }
@@ -424,15 +494,19 @@ static bool eval_cond(struct render *r, struct activation *act, const struct nod
 {
     struct val test;
     bool truth;
-    if (!eval(r, act, n->b, &test) || !chat_truth(r, test, &truth))
+    if (!eval(r, act, n->b, &test) || !chat_truth(r, test, &truth)) {
         return false;
-    if (truth)
+    }
+    if (truth) {
         return eval(r, act, n->a, out);
-    if (n->c)
+    }
+    if (n->c) {
         return eval(r, act, n->c, out);
+    }
     char *hint = chat_alloc(r, 128, 1);
-    if (!hint)
+    if (!hint) {
         return false;
+    }
     snprintf(hint, 128,
              "the inline if-expression on line %u evaluated to false and no else section was "
              "defined.",
@@ -451,8 +525,9 @@ static bool eval_inner(struct render *r, struct activation *act, const struct no
         return true;
     case NODE_NAME:
         *out = *cell(act, n->ref);
-        if (val_is_missing(*out))
+        if (val_is_missing(*out)) {
             *out = chat_undefined_name(r, n->name);
+        }
         return !r->failed;
     case NODE_TUPLE:
     case NODE_LIST:
@@ -465,8 +540,9 @@ static bool eval_inner(struct render *r, struct activation *act, const struct no
     case NODE_AND:
         return eval_logic(r, act, n, out);
     case NODE_NOT:
-        if (!eval(r, act, n->a, out) || !chat_truth(r, *out, &truth))
+        if (!eval(r, act, n->a, out) || !chat_truth(r, *out, &truth)) {
             return false;
+        }
         *out = val_bool(!truth);
         return true;
     case NODE_COMPARE:
@@ -479,8 +555,9 @@ static bool eval_inner(struct render *r, struct activation *act, const struct no
     case NODE_POS:
         return eval_sign(r, act, n, out);
     case NODE_ATTR:
-        if (!eval(r, act, n->a, out))
+        if (!eval(r, act, n->a, out)) {
             return false;
+        }
         r->line = n->line;
         return chat_get_attr(r, *out, n->name, out);
     case NODE_ITEM:
@@ -499,8 +576,9 @@ static bool eval_inner(struct render *r, struct activation *act, const struct no
 
 static bool eval(struct render *r, struct activation *act, const struct node *n, struct val *out)
 {
-    if (!enter(r))
+    if (!enter(r)) {
         return false;
+    }
     bool good = eval_inner(r, act, n, out);
     r->depth--;
     return good;
@@ -528,25 +606,31 @@ static bool loop_next(struct render *r, struct loop *loop, struct val *out, bool
 static bool loop_peek(struct render *r, struct loop *loop)
 {
     bool more;
-    if (!val_is_missing(loop->after))
+    if (!val_is_missing(loop->after)) {
         return true;
-    if (!chat_next(r, loop->iter, &loop->after, &more))
+    }
+    if (!chat_next(r, loop->iter, &loop->after, &more)) {
         return false;
-    if (!more)
+    }
+    if (!more) {
         loop->after = val_missing();
+    }
     return true;
 }
 
 static bool loop_length(struct render *r, struct loop *loop)
 {
-    if (loop->length >= 0)
+    if (loop->length >= 0) {
         return true;
-    if (chat_has_length(loop->iterable))
+    }
+    if (chat_has_length(loop->iterable)) {
         return chat_length(r, loop->iterable, &loop->length);
+    }
     struct list *rest;
     struct val v = {.kind = VAL_ITER, .iter = loop->iter};
-    if (!chat_to_list(r, v, &rest) || !chat_iter(r, val_list(rest), &loop->iter))
+    if (!chat_to_list(r, v, &rest) || !chat_iter(r, val_list(rest), &loop->iter)) {
         return false;
+    }
     loop->length = (int64_t)rest->count + loop->index0 + 1 + !val_is_missing(loop->after);
     return true;
 }
@@ -561,30 +645,36 @@ bool chat_loop_attr(struct render *r, struct loop *loop, struct str name, struct
     } else if (str_eq(name, STR("first"))) {
         *out = val_bool(loop->index0 == 0);
     } else if (str_eq(name, STR("last"))) {
-        if (!loop_peek(r, loop))
+        if (!loop_peek(r, loop)) {
             return false;
+        }
         *out = val_bool(val_is_missing(loop->after));
     } else if (str_eq(name, STR("length"))) {
-        if (!loop_length(r, loop))
+        if (!loop_length(r, loop)) {
             return false;
+        }
         *out = val_int(loop->length);
     } else if (str_eq(name, STR("revindex")) || str_eq(name, STR("revindex0"))) {
-        if (!loop_length(r, loop))
+        if (!loop_length(r, loop)) {
             return false;
+        }
         *out = val_int(loop->length - loop->index0 - (name.len == 9));
     } else if (str_eq(name, STR("depth0"))) {
         *out = val_int(loop->depth0);
     } else if (str_eq(name, STR("depth"))) {
         *out = val_int(loop->depth0 + 1);
     } else if (str_eq(name, STR("previtem"))) {
-        if (loop->index0 == 0)
+        if (loop->index0 == 0) {
             return chat_undefined_hint(r, "there is no previous item", out);
+        }
         *out = loop->before;
     } else if (str_eq(name, STR("nextitem"))) {
-        if (!loop_peek(r, loop))
+        if (!loop_peek(r, loop)) {
             return false;
-        if (val_is_missing(loop->after))
+        }
+        if (val_is_missing(loop->after)) {
             return chat_undefined_hint(r, "there is no next item", out);
+        }
         *out = loop->after;
     }
     return true;
@@ -593,24 +683,30 @@ bool chat_loop_attr(struct render *r, struct loop *loop, struct str name, struct
 bool chat_loop_method(struct render *r, struct loop *loop, const char *name, struct call *call,
                       struct val *out)
 {
-    if (call->keyword_count)
+    if (call->keyword_count) {
         return chat_fail(r, "%s() takes no keyword arguments", name);
+    }
     if (strcmp(name, "cycle") == 0) {
-        if (!call->count)
+        if (!call->count) {
             return chat_fail(r, "no items for cycling given");
+        }
         *out = call->args[(uint64_t)loop->index0 % call->count];
         return true;
     }
     bool same = loop->changed && loop->changed->count == call->count;
-    for (size_t i = 0; same && i < call->count; i++)
-        if (!chat_equal(r, loop->changed->items[i], call->args[i], &same))
+    for (size_t i = 0; same && i < call->count; i++) {
+        if (!chat_equal(r, loop->changed->items[i], call->args[i], &same)) {
             return false;
+        }
+    }
     if (!same) {
         loop->changed = chat_list_new(r, call->count);
-        if (!loop->changed)
+        if (!loop->changed) {
             return false;
-        for (size_t i = 0; i < call->count; i++)
+        }
+        for (size_t i = 0; i < call->count; i++) {
             loop->changed->items[loop->changed->count++] = call->args[i];
+        }
     }
     *out = val_bool(!same);
     return true;
@@ -636,14 +732,17 @@ static bool loop_open(struct render *r, struct activation *outer, const struct n
                           .iterable = iterable,
                           .node = f->recursive ? n : NULL,
                           .closure = outer};
-    if (!chat_iter(r, iterable, &loop->iter))
+    if (!chat_iter(r, iterable, &loop->iter)) {
         return false;
-    if (!f->test)
+    }
+    if (!f->test) {
         return true;
+    }
     struct iter *filtered = chat_iter_new(r, ITER_FILTERED, "generator");
     struct activation *act = activation_new(r, f->test_func, outer);
-    if (!filtered || !act || !frame_enter(r, act, &f->test_frame))
+    if (!filtered || !act || !frame_enter(r, act, &f->test_frame)) {
         return false;
+    }
     filtered->inner = loop->iter;
     filtered->node = n;
     filtered->activation = act;
@@ -660,35 +759,46 @@ static enum flow run_loop(struct render *r, struct activation *act, struct activ
     const struct for_info *f = n->loop;
     struct loop *loop = chat_alloc(r, 1, sizeof(*loop));
     bool ran = false;
-    if (!loop || !loop_open(r, outer, n, iterable, depth0, loop))
+    if (!loop || !loop_open(r, outer, n, iterable, depth0, loop)) {
         return FLOW_ERROR;
-    if (f->extended)
+    }
+    if (f->extended) {
         *cell(act, f->loop_ref) = val_missing();
+    }
     for (;;) {
         struct val item;
         bool more;
-        if (!loop_next(r, loop, &item, &more))
+        if (!loop_next(r, loop, &item, &more)) {
             return FLOW_ERROR;
-        if (!more)
+        }
+        if (!more) {
             break;
-        if (!assign(r, act, f->target, item))
+        }
+        if (!assign(r, act, f->target, item)) {
             return FLOW_ERROR;
-        if (f->extended)
+        }
+        if (f->extended) {
             *cell(act, f->loop_ref) = (struct val){.kind = VAL_LOOP, .loop = loop};
-        if (!frame_enter(r, act, &f->frame))
+        }
+        if (!frame_enter(r, act, &f->frame)) {
             return FLOW_ERROR;
+        }
         enum flow flow = exec(r, act, f->body, sink);
-        if (flow == FLOW_ERROR)
+        if (flow == FLOW_ERROR) {
             return flow;
+        }
         ran |= flow == FLOW_NEXT; /* Jinja2 notes it at the end of the body only */
-        if (flow == FLOW_BREAK)
+        if (flow == FLOW_BREAK) {
             break;
+        }
     }
     frame_leave(act, &f->frame);
-    if (ran || !f->other.count)
+    if (ran || !f->other.count) {
         return FLOW_NEXT;
-    if (!frame_enter(r, act, &f->other_frame))
+    }
+    if (!frame_enter(r, act, &f->other_frame)) {
         return FLOW_ERROR;
+    }
     enum flow flow = exec(r, act, f->other, sink);
     frame_leave(act, &f->other_frame);
     return flow;
@@ -696,21 +806,24 @@ static enum flow run_loop(struct render *r, struct activation *act, struct activ
 
 static bool captured(struct render *r, struct builder *b, struct val *out)
 {
-    if (!chat_build_done(b, out))
+    if (!chat_build_done(b, out)) {
         return false;
+    }
     out->text->markup = r->autoescape;
     return true;
 }
 
 bool chat_loop_call(struct render *r, struct loop *loop, struct val iterable, struct val *out)
 {
-    if (!loop->node)
+    if (!loop->node) {
         return chat_fail(r, "The loop must have the 'recursive' marker to be called recursively.");
+    }
     struct builder b = chat_builder(r);
     struct activation *act = activation_new(r, loop->node->loop->func, loop->closure);
     if (!act || !enter(r) ||
-        run_loop(r, act, loop->closure, loop->node, iterable, loop->depth0 + 1, &b) == FLOW_ERROR)
+        run_loop(r, act, loop->closure, loop->node, iterable, loop->depth0 + 1, &b) == FLOW_ERROR) {
         return false;
+    }
     r->depth--;
     return captured(r, &b, out);
 }
@@ -719,11 +832,13 @@ static enum flow exec_for(struct render *r, struct activation *act, const struct
                           struct builder *sink)
 {
     struct val iterable;
-    if (!eval(r, act, n->loop->iter, &iterable))
+    if (!eval(r, act, n->loop->iter, &iterable)) {
         return FLOW_ERROR;
+    }
     r->line = n->line;
-    if (!n->loop->recursive)
+    if (!n->loop->recursive) {
         return run_loop(r, act, act, n, iterable, 0, sink);
+    }
     struct activation *inner = activation_new(r, n->loop->func, act);
     return inner ? run_loop(r, inner, act, n, iterable, 0, sink) : FLOW_ERROR;
 }
@@ -732,14 +847,16 @@ static enum flow exec_for(struct render *r, struct activation *act, const struct
 
 static bool macro_keyword(struct call *rest, struct str name, struct val *out)
 {
-    for (size_t i = 0; i < rest->keyword_count; i++)
+    for (size_t i = 0; i < rest->keyword_count; i++) {
         if (str_eq(rest->keywords[i].name, name)) {
             *out = rest->keywords[i].value;
-            for (size_t j = i + 1; j < rest->keyword_count; j++)
+            for (size_t j = i + 1; j < rest->keyword_count; j++) {
                 rest->keywords[j - 1] = rest->keywords[j];
+            }
             rest->keyword_count--;
             return true;
         }
+    }
     return false;
 }
 
@@ -764,19 +881,23 @@ static bool macro_bind(struct render *r, const struct macro *macro, struct activ
     if (m->caller && !found_caller) {
         struct val *caller = cell(act, m->caller_ref);
         if ((!macro_keyword(rest, STR("caller"), caller) || caller->kind == VAL_NONE) &&
-            !chat_undefined_hint(r, "No caller defined", caller))
+            !chat_undefined_hint(r, "No caller defined", caller)) {
             return false;
+        }
     }
     str_quote(name, macro->name.len ? macro->name : STR("None"));
     if (m->kwargs) {
         struct dict *d = chat_dict_new(r, rest->keyword_count);
         struct val key;
-        for (size_t i = 0; d && i < rest->keyword_count; i++)
+        for (size_t i = 0; d && i < rest->keyword_count; i++) {
             if (!chat_text_view(r, rest->keywords[i].name, true, &key) ||
-                !chat_dict_set(r, d, key, rest->keywords[i].value))
+                !chat_dict_set(r, d, key, rest->keywords[i].value)) {
                 return false;
-        if (!d)
+            }
+        }
+        if (!d) {
             return false;
+        }
         *cell(act, m->kwargs_ref) = val_dict(d);
     } else if (rest->keyword_count) {
         return chat_fail(r, "macro '%s' takes no keyword argument '%s'", name,
@@ -784,14 +905,16 @@ static bool macro_bind(struct render *r, const struct macro *macro, struct activ
     }
     if (m->varargs) {
         struct list *l = chat_list_new(r, rest->count - given);
-        for (size_t i = given; l && i < rest->count; i++)
+        for (size_t i = given; l && i < rest->count; i++) {
             l->items[l->count++] = rest->args[i];
+        }
         *cell(act, m->varargs_ref) = val_tuple(l);
         return l != NULL;
     }
-    if (rest->count > m->params.count)
+    if (rest->count > m->params.count) {
         return chat_fail(r, "macro '%s' takes not more than %zu argument(s)", name,
                          m->params.count);
+    }
     return true;
 }
 
@@ -800,20 +923,24 @@ static bool macro_defaults(struct render *r, const struct macro_info *m, struct 
     for (size_t i = 0; i < m->params.count; i++) {
         const struct node *param = m->params.items[i];
         struct val v;
-        if (!val_is_missing(*cell(act, param->ref)))
+        if (!val_is_missing(*cell(act, param->ref))) {
             continue;
+        }
         if (i + m->defaults.count >= m->params.count) {
-            if (!eval(r, act, m->defaults.items[i + m->defaults.count - m->params.count], &v))
+            if (!eval(r, act, m->defaults.items[i + m->defaults.count - m->params.count], &v)) {
                 return false;
+            }
         } else {
             char quoted[STR_QUOTE_MAX];
             char *hint = chat_alloc(r, STR_QUOTE_MAX + 64, 1);
-            if (!hint)
+            if (!hint) {
                 return false;
+            }
             snprintf(hint, STR_QUOTE_MAX + 64, "parameter '%s' was not provided",
                      str_quote(quoted, param->name));
-            if (!chat_undefined_hint(r, hint, &v))
+            if (!chat_undefined_hint(r, hint, &v)) {
                 return false;
+            }
         }
         *cell(act, param->ref) = v;
     }
@@ -827,17 +954,20 @@ bool chat_macro_call(struct render *r, const struct macro *macro, struct call *c
     struct activation *act = activation_new(r, m->func, macro->closure);
     struct call rest = *call;
     struct builder b = chat_builder(r);
-    if (!act || !enter(r))
+    if (!act || !enter(r)) {
         return false;
+    }
     if (rest.keyword_count) { /* used keywords are taken out of a copy */
         rest.keywords = chat_alloc(r, rest.keyword_count, sizeof(*rest.keywords));
-        if (!rest.keywords)
+        if (!rest.keywords) {
             return false;
+        }
         memcpy(rest.keywords, call->keywords, rest.keyword_count * sizeof(*rest.keywords));
     }
     if (!macro_bind(r, macro, act, &rest) || !frame_enter(r, act, &m->frame) ||
-        !macro_defaults(r, m, act) || exec(r, act, macro->node->items, &b) == FLOW_ERROR)
+        !macro_defaults(r, m, act) || exec(r, act, macro->node->items, &b) == FLOW_ERROR) {
         return false;
+    }
     r->depth--;
     return captured(r, &b, out);
 }
@@ -846,8 +976,9 @@ static bool make_macro(struct render *r, struct activation *act, const struct no
                        struct val *out)
 {
     struct macro *m = chat_alloc(r, 1, sizeof(*m));
-    if (!m)
+    if (!m) {
         return false;
+    }
     *m = (struct macro){.node = n, .closure = act, .name = n->name};
     *out = (struct val){.kind = VAL_MACRO, .macro = m};
     return true;
@@ -856,11 +987,13 @@ static bool make_macro(struct render *r, struct activation *act, const struct no
 static bool exec_macro(struct render *r, struct activation *act, const struct node *n)
 {
     struct val macro, name;
-    if (!make_macro(r, act, n, &macro))
+    if (!make_macro(r, act, n, &macro)) {
         return false;
+    }
     *cell(act, n->ref) = macro;
-    if (!n->top || !r->exported)
+    if (!n->top || !r->exported) {
         return true;
+    }
     return chat_text_view(r, n->name, true, &name) && chat_dict_set(r, r->exported, name, macro);
 }
 
@@ -869,12 +1002,15 @@ static bool exec_macro(struct render *r, struct activation *act, const struct no
 static bool print(struct render *r, struct val v, struct builder *sink)
 {
     struct txt *t;
-    if (r->autoescape && !chat_escape(r, v, &v))
+    if (r->autoescape && !chat_escape(r, v, &v)) {
         return false;
-    if (!chat_to_text(r, v, &t) || !chat_build_text(sink, t, 0, t->len))
+    }
+    if (!chat_to_text(r, v, &t) || !chat_build_text(sink, t, 0, t->len)) {
         return false;
-    if (sink->len > r->output_max)
+    }
+    if (sink->len > r->output_max) {
         return chat_fail(r, "the output is longer than %zu bytes", r->output_max);
+    }
     return true;
 }
 
@@ -886,15 +1022,18 @@ static bool exec_output(struct render *r, struct activation *act, const struct n
         struct val v;
         if (item->kind == NODE_DATA) {
             const struct txt *t = item->value.text;
-            if (!chat_step(r, 1) || !chat_build_text(sink, t, 0, t->len))
+            if (!chat_step(r, 1) || !chat_build_text(sink, t, 0, t->len)) {
                 return false;
-            if (sink->len > r->output_max)
+            }
+            if (sink->len > r->output_max) {
                 return chat_fail(r, "the output is longer than %zu bytes", r->output_max);
+            }
             continue;
         }
         r->line = item->line;
-        if (!eval(r, act, item, &v) || !print(r, v, sink))
+        if (!eval(r, act, item, &v) || !print(r, v, sink)) {
             return false;
+        }
     }
     return true;
 }
@@ -907,17 +1046,21 @@ static enum flow capture(struct render *r, struct activation *act, const struct 
 {
     struct builder b = chat_builder(r);
     struct val saved = r->block_text;
-    if (!frame_enter(r, act, n->frame))
+    if (!frame_enter(r, act, n->frame)) {
         return FLOW_ERROR;
+    }
     enum flow flow = exec(r, act, n->items, &b);
-    if (flow != FLOW_NEXT)
+    if (flow != FLOW_NEXT) {
         return flow;
-    if (!captured(r, &b, out))
+    }
+    if (!captured(r, &b, out)) {
         return FLOW_ERROR;
+    }
     if (n->b) {
         r->block_text = *out;
-        if (!eval(r, act, n->b, out))
+        if (!eval(r, act, n->b, out)) {
             return FLOW_ERROR;
+        }
         r->block_text = saved;
     }
     return FLOW_NEXT;
@@ -928,23 +1071,27 @@ static enum flow exec_capture(struct render *r, struct activation *act, const st
 {
     struct val v;
     enum flow flow = capture(r, act, n, &v);
-    if (flow != FLOW_NEXT)
+    if (flow != FLOW_NEXT) {
         return flow;
+    }
     bool good = n->kind == NODE_SET_BLOCK ? assign(r, act, n->a, v) : print(r, v, sink);
-    if (good)
+    if (good) {
         frame_leave(act, n->frame);
+    }
     return good ? FLOW_NEXT : FLOW_ERROR;
 }
 
 static enum flow exec_with(struct render *r, struct activation *act, const struct node *n,
                            struct builder *sink)
 {
-    if (!frame_enter(r, act, n->frame))
+    if (!frame_enter(r, act, n->frame)) {
         return FLOW_ERROR;
+    }
     for (size_t i = 0; i < n->a->items.count; i++) {
         struct val v;
-        if (!eval(r, act, n->b->items.items[i], &v) || !assign(r, act, n->a->items.items[i], v))
+        if (!eval(r, act, n->b->items.items[i], &v) || !assign(r, act, n->a->items.items[i], v)) {
             return FLOW_ERROR;
+        }
     }
     enum flow flow = exec(r, act, n->items, sink);
     frame_leave(act, n->frame);
@@ -957,8 +1104,9 @@ static enum flow exec_autoescape(struct render *r, struct activation *act, const
     struct val v;
     bool saved = r->autoescape;
     if (!frame_enter(r, act, n->frame) || !eval(r, act, n->a, &v) ||
-        !chat_truth(r, v, &r->autoescape))
+        !chat_truth(r, v, &r->autoescape)) {
         return FLOW_ERROR;
+    }
     enum flow flow = exec(r, act, n->items, sink);
     r->autoescape = saved;
     frame_leave(act, n->frame);
@@ -972,13 +1120,16 @@ static enum flow exec_if(struct render *r, struct activation *act, const struct 
         struct val v;
         bool truth;
         r->line = n->line;
-        if (!eval(r, act, n->a, &v) || !chat_truth(r, v, &truth) || !chat_step(r, 1))
+        if (!eval(r, act, n->a, &v) || !chat_truth(r, v, &truth) || !chat_step(r, 1)) {
             return FLOW_ERROR;
-        if (truth)
+        }
+        if (truth) {
             return exec(r, act, n->items, sink);
+        }
         const struct node *next = chat_elif(n);
-        if (!next)
+        if (!next) {
             return exec(r, act, n->other, sink);
+        }
         n = next;
     }
 }
@@ -994,19 +1145,22 @@ static bool exec_call_block(struct render *r, struct activation *act, const stru
 static bool exec_set(struct render *r, struct activation *act, const struct node *n)
 {
     struct val v;
-    if (n->a->kind == NODE_NSREF && cell(act, n->a->a->ref)->kind != VAL_NAMESPACE)
+    if (n->a->kind == NODE_NSREF && cell(act, n->a->a->ref)->kind != VAL_NAMESPACE) {
         return chat_fail(r, "cannot assign attribute on non-namespace object");
+    }
     return eval(r, act, n->b, &v) && assign(r, act, n->a, v);
 }
 
 bool chat_block_call(struct render *r, const struct node *block, struct builder *out)
 {
     struct activation *act = activation_new(r, block->func, NULL);
-    if (block->is_elif)
+    if (block->is_elif) {
         return chat_fail(r, "Required block not found");
+    }
     if (!act || !enter(r) || !frame_enter(r, act, block->frame) ||
-        exec(r, act, block->items, out) == FLOW_ERROR)
+        exec(r, act, block->items, out) == FLOW_ERROR) {
         return false;
+    }
     r->depth--;
     return true;
 }
@@ -1043,8 +1197,9 @@ static enum flow exec_one(struct render *r, struct activation *act, const struct
     case NODE_CONTINUE:
         return FLOW_CONTINUE;
     default:
-        if (eval(r, act, n->a, &v))
+        if (eval(r, act, n->a, &v)) {
             chat_fail(r, "no loader for this environment specified");
+        }
         return FLOW_ERROR;
     }
 }
@@ -1052,11 +1207,13 @@ static enum flow exec_one(struct render *r, struct activation *act, const struct
 static enum flow exec(struct render *r, struct activation *act, struct nodes body,
                       struct builder *sink)
 {
-    if (!enter(r))
+    if (!enter(r)) {
         return FLOW_ERROR;
+    }
     enum flow flow = FLOW_NEXT;
-    for (size_t i = 0; i < body.count && flow == FLOW_NEXT; i++)
+    for (size_t i = 0; i < body.count && flow == FLOW_NEXT; i++) {
         flow = chat_step(r, 1) ? exec_one(r, act, body.items[i], sink) : FLOW_ERROR;
+    }
     r->depth--;
     return flow;
 }
@@ -1065,9 +1222,11 @@ bool chat_run(struct render *r, struct builder *out)
 {
     const struct tree *tree = r->tree;
     struct activation *act = activation_new(r, tree->root, NULL);
-    if (!act)
+    if (!act) {
         return false;
-    if (tree->uses_self)
+    }
+    if (tree->uses_self) {
         *cell(act, tree->self_ref) = (struct val){.kind = VAL_SELF};
+    }
     return frame_enter(r, act, &tree->frame) && exec(r, act, tree->body, out) != FLOW_ERROR;
 }

@@ -18,14 +18,16 @@ static bool given(struct val v)
 static bool f_default(struct render *r, struct val v, struct call *c, struct val *out)
 {
     bool truth = true, boolean;
-    if (!chat_truth(r, c->args[1], &boolean) || (boolean && !chat_truth(r, v, &truth)))
+    if (!chat_truth(r, c->args[1], &boolean) || (boolean && !chat_truth(r, v, &truth))) {
         return false;
-    if (v.kind != VAL_UNDEFINED && truth)
+    }
+    if (v.kind != VAL_UNDEFINED && truth) {
         *out = v;
-    else if (val_is_missing(c->args[0]))
+    } else if (val_is_missing(c->args[0])) {
         return chat_text_view(r, STR(""), true, out);
-    else
+    } else {
         *out = c->args[0];
+    }
     return true;
 }
 
@@ -46,15 +48,18 @@ static bool f_length(struct render *r, struct val v, struct call *c, struct val 
 static bool f_attr(struct render *r, struct val v, struct call *c, struct val *out)
 {
     struct txt *name;
-    if (!chat_arg_text(r, c->args[0], "attribute name", &name))
+    if (!chat_arg_text(r, c->args[0], "attribute name", &name)) {
         return false;
+    }
     /* only attributes, never items */
     bool is_unsafe = false;
     if (v.kind == VAL_DICT && name->len && name->ptr[0] != '_' &&
-        !chat_method_find(v, chat_str(name), &is_unsafe) && !is_unsafe)
+        !chat_method_find(v, chat_str(name), &is_unsafe) && !is_unsafe) {
         return chat_undefined_attr(r, v, c->args[0], false, out);
-    if (v.kind == VAL_UNDEFINED)
+    }
+    if (v.kind == VAL_UNDEFINED) {
         return chat_fail_undefined(r, v);
+    }
     return chat_get_attr(r, v, chat_str(name), out);
 }
 
@@ -74,8 +79,9 @@ static bool f_pprint(struct render *r, struct val v, struct call *c, struct val 
 bool chat_escape(struct render *r, struct val v, struct val *out)
 {
     struct txt *t;
-    if (!chat_to_text(r, v, &t))
+    if (!chat_to_text(r, v, &t)) {
         return false;
+    }
     if (t->markup) {
         *out = val_text(t);
         return true;
@@ -103,14 +109,17 @@ bool chat_escape(struct render *r, struct val v, struct val *out)
         default:
             break;
         }
-        if (!entity && i < t->len)
+        if (!entity && i < t->len) {
             continue;
-        if (!chat_build_text(&b, t, start, i) || (entity && !chat_build_literal(&b, entity)))
+        }
+        if (!chat_build_text(&b, t, start, i) || (entity && !chat_build_literal(&b, entity))) {
             return false;
+        }
         start = i + 1;
     }
-    if (!chat_build_done(&b, out))
+    if (!chat_build_done(&b, out)) {
         return false;
+    }
     out->text->markup = true;
     return true;
 }
@@ -124,8 +133,9 @@ static bool f_escape(struct render *r, struct val v, struct call *c, struct val 
 static bool plain(struct render *r, struct val v, bool markup, struct val *out)
 {
     struct txt *t;
-    if (!chat_to_text(r, v, &t) || !chat_text_slice(r, t, 0, t->len, out))
+    if (!chat_to_text(r, v, &t) || !chat_text_slice(r, t, 0, t->len, out)) {
         return false;
+    }
     out->text->markup = markup;
     return true;
 }
@@ -181,8 +191,9 @@ static bool f_center(struct render *r, struct val v, struct call *c, struct val 
     struct txt *t, space = {.ptr = " ", .len = 1, .chars = 1};
     int64_t width = 80;
     if (!chat_to_text(r, v, &t) ||
-        (!val_is_missing(c->args[0]) && !chat_arg_int(r, c->args[0], &width)))
+        (!val_is_missing(c->args[0]) && !chat_arg_int(r, c->args[0], &width))) {
         return false;
+    }
     return chat_text_center(r, t, width, &space, 0, out);
 }
 
@@ -192,10 +203,12 @@ static bool f_replace(struct render *r, struct val v, struct call *c, struct val
     int64_t count = -1;
     if (!chat_to_text(r, v, &t) || !chat_to_text(r, c->args[0], &from) ||
         !chat_to_text(r, c->args[1], &to) ||
-        (given(c->args[2]) && !chat_arg_int(r, c->args[2], &count)))
+        (given(c->args[2]) && !chat_arg_int(r, c->args[2], &count))) {
         return false;
-    if (!chat_text_replace(r, t, from, to, count, out))
+    }
+    if (!chat_text_replace(r, t, from, to, count, out)) {
         return false;
+    }
     return plain(r, *out, false, out);
 }
 
@@ -207,33 +220,40 @@ static bool f_indent(struct render *r, struct val v, struct call *c, struct val 
     struct val width = c->args[0], text;
     struct list *lines;
     bool first, blank;
-    if (v.kind == VAL_UNDEFINED)
+    if (v.kind == VAL_UNDEFINED) {
         return chat_fail_undefined(r, v);
-    if (v.kind != VAL_TEXT)
+    }
+    if (v.kind != VAL_TEXT) {
         return chat_fail(r, "unsupported operand type(s) for +=: '%s' and 'str'",
                          chat_type_name(v));
+    }
     if (width.kind != VAL_TEXT) {
         int64_t n = 4;
-        if (!val_is_missing(width) && !chat_arg_int(r, width, &n))
+        if (!val_is_missing(width) && !chat_arg_int(r, width, &n)) {
             return false;
-        if (!chat_build_fill(&b, &space, n > 0 ? (uint64_t)n : 0) || !chat_build_done(&b, &width))
+        }
+        if (!chat_build_fill(&b, &space, n > 0 ? (uint64_t)n : 0) || !chat_build_done(&b, &width)) {
             return false;
+        }
     }
     indent = width.text;
     if (!chat_truth(r, c->args[1], &first) || !chat_truth(r, c->args[2], &blank) ||
         !chat_text_concat(r, v.text, &newline, &text) ||
-        !chat_text_lines(r, text.text, false, &lines))
+        !chat_text_lines(r, text.text, false, &lines)) {
         return false;
+    }
     for (size_t i = 0; i < lines->count; i++) {
         t = lines->items[i].text;
         bool wanted = i ? blank || t->len : first;
         if ((i && !chat_build(&b, STR("\n"), false)) ||
             (wanted && !chat_build_text(&b, indent, 0, indent->len)) ||
-            !chat_build_text(&b, t, 0, t->len))
+            !chat_build_text(&b, t, 0, t->len)) {
             return false;
+        }
     }
-    if (!chat_build_done(&b, out))
+    if (!chat_build_done(&b, out)) {
         return false;
+    }
     out->text->markup = v.text->markup;
     return true;
 }
@@ -244,33 +264,41 @@ static bool f_truncate(struct render *r, struct val v, struct call *c, struct va
     struct txt dots = {.ptr = "...", .len = 3, .chars = 3}, *end = &dots;
     struct val cut;
     bool kill;
-    if (!val_is_missing(c->args[0]) && !chat_arg_int(r, c->args[0], &length))
+    if (!val_is_missing(c->args[0]) && !chat_arg_int(r, c->args[0], &length)) {
         return false;
+    }
     if (!chat_truth(r, c->args[1], &kill) ||
         (!val_is_missing(c->args[2]) && !chat_arg_text(r, c->args[2], "end", &end)) ||
-        (given(c->args[3]) && !chat_arg_int(r, c->args[3], &leeway)))
+        (given(c->args[3]) && !chat_arg_int(r, c->args[3], &leeway))) {
         return false;
-    if (!chat_length(r, v, &chars) || !chat_length(r, val_text(end), &end_chars))
+    }
+    if (!chat_length(r, v, &chars) || !chat_length(r, val_text(end), &end_chars)) {
         return false;
-    if (length < end_chars)
+    }
+    if (length < end_chars) {
         return chat_fail(r, "expected length >= %lld, got %lld", (long long)end_chars,
                          (long long)length);
-    if (leeway < 0)
+    }
+    if (leeway < 0) {
         return chat_fail(r, "expected leeway >= 0, got %lld", (long long)leeway);
+    }
     int64_t limit;
     if (__builtin_add_overflow(length, leeway, &limit) || chars <= limit) {
         *out = v;
         return true;
     }
-    if (v.kind != VAL_TEXT)
+    if (v.kind != VAL_TEXT) {
         return chat_fail(r, "cannot truncate '%s'", chat_type_name(v));
+    }
     size_t to = chat_text_offset(v.text, (size_t)(length - end_chars));
-    if (!kill)
-        for (size_t i = to; i > 0; i--)
+    if (!kill) {
+        for (size_t i = to; i > 0; i--) {
             if (v.text->ptr[i - 1] == ' ') {
                 to = i - 1;
                 break;
             }
+        }
+    }
     return chat_text_slice(r, v.text, 0, to, &cut) && chat_text_concat(r, cut.text, end, out);
 }
 
@@ -280,8 +308,9 @@ static bool f_wordcount(struct render *r, struct val v, struct call *c, struct v
     int64_t words = 0;
     bool inside = false;
     (void)c;
-    if (!chat_to_text(r, v, &t) || !chat_step(r, t->len / 8))
+    if (!chat_to_text(r, v, &t) || !chat_step(r, t->len / 8)) {
         return false;
+    }
     for (size_t i = 0; i < t->len;) {
         uint32_t code;
         i += chat_text_decode(chat_str(t), i, &code);
@@ -297,26 +326,33 @@ static bool f_format(struct render *r, struct val v, struct call *c, struct val 
 {
     struct txt *t;
     struct val args;
-    if (c->count && c->keyword_count)
+    if (c->count && c->keyword_count) {
         return chat_fail(r, "can't handle positional and keyword arguments at the same time");
-    if (!chat_to_text(r, v, &t))
+    }
+    if (!chat_to_text(r, v, &t)) {
         return false;
+    }
     if (c->keyword_count) {
         struct dict *d = chat_dict_new(r, c->keyword_count);
         struct val key;
-        for (size_t i = 0; d && i < c->keyword_count; i++)
+        for (size_t i = 0; d && i < c->keyword_count; i++) {
             if (!chat_text_view(r, c->keywords[i].name, true, &key) ||
-                !chat_dict_set(r, d, key, c->keywords[i].value))
+                !chat_dict_set(r, d, key, c->keywords[i].value)) {
                 return false;
-        if (!d)
+            }
+        }
+        if (!d) {
             return false;
+        }
         args = val_dict(d);
     } else {
         struct list *l = chat_list_new(r, c->count);
-        if (!l)
+        if (!l) {
             return false;
-        for (size_t i = 0; i < c->count; i++)
+        }
+        for (size_t i = 0; i < c->count; i++) {
             l->items[l->count++] = c->args[i];
+        }
         args = val_tuple(l);
     }
     return chat_percent(r, t, args, out);
@@ -325,8 +361,9 @@ static bool f_format(struct render *r, struct val v, struct call *c, struct val 
 static bool quote_url(struct builder *b, struct val v, bool query)
 {
     struct txt *t;
-    if (!chat_to_text(b->r, v, &t) || !chat_step(b->r, t->len))
+    if (!chat_to_text(b->r, v, &t) || !chat_step(b->r, t->len)) {
         return false;
+    }
     for (size_t i = 0; i < t->len; i++) {
         char c = t->ptr[i];
         bool is_plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
@@ -334,8 +371,9 @@ static bool quote_url(struct builder *b, struct val v, bool query)
                         (c == '/' && !query);
         if (is_plain            ? !chat_build_text(b, t, i, i + 1)
             : query && c == ' ' ? !chat_build_literal(b, "+")
-                                : !chat_build_format(b, "%%%02X", (unsigned)(unsigned char)c))
+                                : !chat_build_format(b, "%%%02X", (unsigned)(unsigned char)c)) {
             return false;
+        }
     }
     return true;
 }
@@ -346,20 +384,26 @@ static bool f_urlencode(struct render *r, struct val v, struct call *c, struct v
     struct view items = {.dict = v.dict, .kind = VIEW_ITEMS};
     struct list *pairs, *pair;
     (void)c;
-    if (v.kind == VAL_TEXT || !chat_is_iterable(v))
+    if (v.kind == VAL_TEXT || !chat_is_iterable(v)) {
         return quote_url(&b, v, false) && chat_build_done(&b, out);
-    if (v.kind == VAL_DICT)
+    }
+    if (v.kind == VAL_DICT) {
         v = (struct val){.kind = VAL_VIEW, .view = &items};
-    if (!chat_to_list(r, v, &pairs))
+    }
+    if (!chat_to_list(r, v, &pairs)) {
         return false;
+    }
     for (size_t i = 0; i < pairs->count; i++) {
-        if (!chat_to_list(r, pairs->items[i], &pair))
+        if (!chat_to_list(r, pairs->items[i], &pair)) {
             return false;
-        if (pair->count != 2)
+        }
+        if (pair->count != 2) {
             return chat_fail(r, "urlencode needs pairs");
+        }
         if ((i && !chat_build_literal(&b, "&")) || !quote_url(&b, pair->items[0], true) ||
-            !chat_build_literal(&b, "=") || !quote_url(&b, pair->items[1], true))
+            !chat_build_literal(&b, "=") || !quote_url(&b, pair->items[1], true)) {
             return false;
+        }
     }
     return chat_build_done(&b, out);
 }
@@ -369,33 +413,42 @@ static bool f_xmlattr(struct render *r, struct val v, struct call *c, struct val
     struct builder b = chat_builder(r);
     bool space = true, any = false;
     char quoted[STR_QUOTE_MAX];
-    if (v.kind == VAL_UNDEFINED)
+    if (v.kind == VAL_UNDEFINED) {
         return chat_fail_undefined(r, v);
-    if (v.kind != VAL_DICT)
+    }
+    if (v.kind != VAL_DICT) {
         return chat_fail(r, "'%s' object has no attribute 'items'", chat_type_name(v));
+    }
     if ((!val_is_missing(c->args[0]) && !chat_truth(r, c->args[0], &space)) ||
-        !chat_dict_load(r, v.dict))
+        !chat_dict_load(r, v.dict)) {
         return false;
+    }
     for (size_t i = 0; i < v.dict->count; i++) {
         struct val key = v.dict->entries[i].key, value = v.dict->entries[i].value;
-        if (value.kind == VAL_NONE || value.kind == VAL_UNDEFINED)
+        if (value.kind == VAL_NONE || value.kind == VAL_UNDEFINED) {
             continue;
-        if (key.kind != VAL_TEXT)
+        }
+        if (key.kind != VAL_TEXT) {
             return chat_fail(r, "expected string or bytes-like object, got '%s'",
                              chat_type_name(key));
-        for (size_t j = 0; j < key.text->len; j++)
-            if (memchr(" \t\n\r\f\v/>=", key.text->ptr[j], 9))
+        }
+        for (size_t j = 0; j < key.text->len; j++) {
+            if (memchr(" \t\n\r\f\v/>=", key.text->ptr[j], 9)) {
                 return chat_fail(r, "Invalid character in attribute name: '%s'",
                                  str_quote(quoted, chat_str(key.text)));
+            }
+        }
         if (!chat_escape(r, key, &key) || !chat_escape(r, value, &value) ||
             ((any || space) && !chat_build_literal(&b, " ")) ||
             !chat_build_text(&b, key.text, 0, key.text->len) || !chat_build_literal(&b, "=\"") ||
-            !chat_build_text(&b, value.text, 0, value.text->len) || !chat_build_literal(&b, "\""))
+            !chat_build_text(&b, value.text, 0, value.text->len) || !chat_build_literal(&b, "\"")) {
             return false;
+        }
         any = true;
     }
-    if (!chat_build_done(&b, out))
+    if (!chat_build_done(&b, out)) {
         return false;
+    }
     out->text->markup = r->autoescape;
     return true;
 }
@@ -405,14 +458,16 @@ static bool f_xmlattr(struct render *r, struct val v, struct call *c, struct val
 static bool f_abs(struct render *r, struct val v, struct call *c, struct val *out)
 {
     (void)c;
-    if (v.kind == VAL_UNDEFINED || !val_is_number(v))
+    if (v.kind == VAL_UNDEFINED || !val_is_number(v)) {
         return chat_fail(r, "bad operand type for abs(): '%s'", chat_type_name(v));
-    if (v.kind == VAL_FLOAT)
+    }
+    if (v.kind == VAL_FLOAT) {
         *out = val_float(fabs(v.real));
-    else if (val_as_int(v) < 0)
+    } else if (val_as_int(v) < 0) {
         return chat_math(r, OP_SUB, val_int(0), v, out);
-    else
+    } else {
         *out = val_int(val_as_int(v));
+    }
     return true;
 }
 
@@ -420,12 +475,15 @@ static bool f_abs(struct render *r, struct val v, struct call *c, struct val *ou
 static bool float_to_int(struct render *r, double f, int64_t *out, bool *valid)
 {
     *valid = !isnan(f);
-    if (isnan(f))
+    if (isnan(f)) {
         return true;
-    if (isinf(f))
+    }
+    if (isinf(f)) {
         return chat_fail(r, "cannot convert float infinity to integer");
-    if (fabs(f) >= 9.2e18)
+    }
+    if (fabs(f) >= 9.2e18) {
         return chat_fail(r, "an integer beyond 64 bits");
+    }
     *out = (int64_t)f;
     return true;
 }
@@ -436,27 +494,33 @@ static bool f_int(struct render *r, struct val v, struct call *c, struct val *ou
     double f;
     bool valid = false;
     *out = val_is_missing(c->args[0]) ? val_int(0) : c->args[0];
-    if (v.kind == VAL_UNDEFINED)
+    if (v.kind == VAL_UNDEFINED) {
         return chat_fail_undefined(r, v);
+    }
     if (val_is_int(v)) {
         *out = val_int(val_as_int(v));
         return true;
     }
     if (v.kind == VAL_FLOAT) {
-        if (!float_to_int(r, v.real, &number, &valid))
+        if (!float_to_int(r, v.real, &number, &valid)) {
             return false;
+        }
     } else if (v.kind == VAL_TEXT) {
-        if (!val_is_missing(c->args[1]) && !chat_arg_int(r, c->args[1], &base))
+        if (!val_is_missing(c->args[1]) && !chat_arg_int(r, c->args[1], &base)) {
             return false;
+        }
         bool good_base = base == 0 || (base >= 2 && base <= 36);
-        if (good_base && !chat_int_parse(r, chat_str(v.text), (int)base, &number, &valid))
+        if (good_base && !chat_int_parse(r, chat_str(v.text), (int)base, &number, &valid)) {
             return false;
+        }
         if (!valid && chat_float_parse(chat_str(v.text), &f) &&
-            !float_to_int(r, f, &number, &valid))
+            !float_to_int(r, f, &number, &valid)) {
             return false;
+        }
     }
-    if (valid)
+    if (valid) {
         *out = val_int(number);
+    }
     return true;
 }
 
@@ -464,12 +528,14 @@ static bool f_float(struct render *r, struct val v, struct call *c, struct val *
 {
     double f;
     *out = val_is_missing(c->args[0]) ? val_float(0) : c->args[0];
-    if (v.kind == VAL_UNDEFINED)
+    if (v.kind == VAL_UNDEFINED) {
         return chat_fail_undefined(r, v);
-    if (val_is_number(v))
+    }
+    if (val_is_number(v)) {
         *out = val_float(val_as_float(v));
-    else if (v.kind == VAL_TEXT && chat_float_parse(chat_str(v.text), &f))
+    } else if (v.kind == VAL_TEXT && chat_float_parse(chat_str(v.text), &f)) {
         *out = val_float(f);
+    }
     return true;
 }
 
@@ -477,17 +543,20 @@ static bool f_float(struct render *r, struct val v, struct call *c, struct val *
 static double round_to(double x, int64_t digits)
 {
     char text[400];
-    if (!isfinite(x) || digits > 323)
+    if (!isfinite(x) || digits > 323) {
         return x;
-    if (digits < -308)
+    }
+    if (digits < -308) {
         return copysign(0, x);
+    }
     if (digits >= 0) {
         snprintf(text, sizeof(text), "%.*f", (int)digits, x);
         return strtod(text, NULL);
     }
     double scale = pow(10, (double)-digits), y = x / scale, z = round(y);
-    if (fabs(y - z) == 0.5)
+    if (fabs(y - z) == 0.5) {
         z = 2 * round(y / 2);
+    }
     return z * scale;
 }
 
@@ -502,12 +571,14 @@ static bool round_int(struct render *r, int64_t x, int64_t digits, struct val *o
         return true;
     }
     int64_t scale = 1;
-    for (int64_t i = digits; i < 0; i++)
+    for (int64_t i = digits; i < 0; i++) {
         scale *= 10;
+    }
     int64_t rest = ((x % scale) + scale) % scale, low = x - rest, half = scale / 2;
     bool up = rest > half || (rest == half && (low / scale) % 2 != 0);
-    if (up && __builtin_add_overflow(low, scale, &low))
+    if (up && __builtin_add_overflow(low, scale, &low)) {
         return chat_fail(r, "an integer beyond 64 bits");
+    }
     *out = val_int(low);
     return true;
 }
@@ -516,37 +587,46 @@ static bool f_round(struct render *r, struct val v, struct call *c, struct val *
 {
     int64_t digits = 0;
     struct txt *method = NULL;
-    if (!val_is_missing(c->args[0]) && !chat_arg_int(r, c->args[0], &digits))
+    if (!val_is_missing(c->args[0]) && !chat_arg_int(r, c->args[0], &digits)) {
         return false;
-    if (!val_is_missing(c->args[1]) && c->args[1].kind == VAL_TEXT)
+    }
+    if (!val_is_missing(c->args[1]) && c->args[1].kind == VAL_TEXT) {
         method = c->args[1].text;
+    }
     bool common = val_is_missing(c->args[1]) || (method && str_eq(chat_str(method), STR("common")));
     bool ceiling = method && str_eq(chat_str(method), STR("ceil"));
-    if (!common && !ceiling && !(method && str_eq(chat_str(method), STR("floor"))))
+    if (!common && !ceiling && !(method && str_eq(chat_str(method), STR("floor")))) {
         return chat_fail(r, "method must be common, ceil or floor");
-    if (v.kind == VAL_UNDEFINED && !common)
+    }
+    if (v.kind == VAL_UNDEFINED && !common) {
         return chat_fail_undefined(r, v);
-    if (!val_is_number(v))
+    }
+    if (!val_is_number(v)) {
         return chat_fail(r, "type %s doesn't define __round__ method", chat_type_name(v));
+    }
     if (common) {
-        if (val_is_int(v))
+        if (val_is_int(v)) {
             return round_int(r, val_as_int(v), digits, out);
+        }
         *out = val_float(round_to(v.real, digits));
         return true;
     }
     /* func(value * 10**precision) / 10**precision, where a negative power is a float */
     struct val power, scaled;
     if (!chat_math(r, OP_POW, val_int(10), val_int(digits), &power) ||
-        !chat_math(r, OP_MUL, v, power, &scaled))
+        !chat_math(r, OP_MUL, v, power, &scaled)) {
         return false;
+    }
     if (scaled.kind == VAL_FLOAT) {
         double whole = ceiling ? ceil(scaled.real) : floor(scaled.real);
         int64_t i = 0;
         bool valid;
-        if (!float_to_int(r, whole, &i, &valid))
+        if (!float_to_int(r, whole, &i, &valid)) {
             return false;
-        if (!valid)
+        }
+        if (!valid) {
             return chat_fail(r, "cannot convert float NaN to integer");
+        }
         scaled = val_int(i);
     }
     return chat_math(r, OP_DIV, scaled, power, out);
@@ -560,28 +640,34 @@ static bool f_filesizeformat(struct render *r, struct val v, struct call *c, str
     struct builder b = chat_builder(r);
     double bytes;
     bool binary;
-    if (v.kind == VAL_UNDEFINED)
+    if (v.kind == VAL_UNDEFINED) {
         return chat_fail_undefined(r, v);
-    if (val_is_number(v))
+    }
+    if (val_is_number(v)) {
         bytes = val_as_float(v);
-    else if (v.kind != VAL_TEXT || !chat_float_parse(chat_str(v.text), &bytes))
+    } else if (v.kind != VAL_TEXT || !chat_float_parse(chat_str(v.text), &bytes)) {
         return chat_fail(r, "could not convert to float: '%s'", chat_type_name(v));
-    if (!chat_truth(r, c->args[0], &binary))
+    }
+    if (!chat_truth(r, c->args[0], &binary)) {
         return false;
+    }
     double base = binary ? 1024 : 1000;
-    if (bytes == 1)
+    if (bytes == 1) {
         return chat_text_view(r, STR("1 Byte"), false, out);
+    }
     if (bytes < base) {
-        if (!chat_build_format(&b, "%.0f Bytes", trunc(bytes)))
+        if (!chat_build_format(&b, "%.0f Bytes", trunc(bytes))) {
             return false;
+        }
         return chat_build_done(&b, out);
     }
     double unit = base;
     size_t i = 0;
     for (;; i++) {
         unit *= base;
-        if (bytes < unit || i == 7)
+        if (bytes < unit || i == 7) {
             break;
+        }
     }
     return chat_build_format(&b, "%.1f %s", base * bytes / unit, prefixes[binary][i]) &&
            chat_build_done(&b, out);
@@ -594,18 +680,21 @@ static bool f_first(struct render *r, struct val v, struct call *c, struct val *
     struct iter *it;
     bool more;
     (void)c;
-    if (!chat_iter(r, v, &it) || !chat_next(r, it, out, &more))
+    if (!chat_iter(r, v, &it) || !chat_next(r, it, out, &more)) {
         return false;
+    }
     return more || chat_undefined_hint(r, "No first item, sequence was empty.", out);
 }
 
 /* The items of what Python can walk backwards. */
 static bool reversible(struct render *r, struct val v, struct list **out)
 {
-    if (v.kind == VAL_UNDEFINED) /* has __len__ but its items cannot be had */
+    if (v.kind == VAL_UNDEFINED) { /* has __len__ but its items cannot be had */
         return (*out = chat_list_new(r, 0)) != NULL;
-    if (v.kind == VAL_ITER || v.kind == VAL_LOOP || !chat_is_iterable(v))
+    }
+    if (v.kind == VAL_ITER || v.kind == VAL_LOOP || !chat_is_iterable(v)) {
         return chat_fail(r, "'%s' object is not reversible", chat_type_name(v));
+    }
     if (v.kind == VAL_LIST || v.kind == VAL_TUPLE) {
         *out = v.list;
         return chat_list_load(r, v.list);
@@ -617,10 +706,12 @@ static bool f_last(struct render *r, struct val v, struct call *c, struct val *o
 {
     struct list *l;
     (void)c;
-    if (!reversible(r, v, &l))
+    if (!reversible(r, v, &l)) {
         return false;
-    if (!l->count)
+    }
+    if (!l->count) {
         return chat_undefined_hint(r, "No last item, sequence was empty.", out);
+    }
     *out = l->items[l->count - 1];
     return true;
 }
@@ -630,10 +721,12 @@ static bool f_random(struct render *r, struct val v, struct call *c, struct val 
     int64_t n;
     uint64_t choice;
     (void)c;
-    if (!chat_length(r, v, &n))
+    if (!chat_length(r, v, &n)) {
         return false;
-    if (n == 0)
+    }
+    if (n == 0) {
         return chat_undefined_hint(r, "No random item, sequence was empty.", out);
+    }
     os_random(&choice, sizeof(choice));
     return chat_get_item(r, v, val_int((int64_t)(choice % (uint64_t)n)), out);
 }
@@ -646,13 +739,16 @@ static bool f_reverse(struct render *r, struct val v, struct call *c, struct val
         struct val parts[3] = {val_none(), val_none(), val_int(-1)};
         return chat_get_slice(r, v, parts, out);
     }
-    if (v.kind == VAL_ITER ? !chat_to_list(r, v, &l) : !chat_is_iterable(v))
+    if (v.kind == VAL_ITER ? !chat_to_list(r, v, &l) : !chat_is_iterable(v)) {
         return chat_fail(r, "argument must be iterable");
-    if (v.kind != VAL_ITER && !reversible(r, v, &l))
+    }
+    if (v.kind != VAL_ITER && !reversible(r, v, &l)) {
         return false;
+    }
     struct iter *it = chat_iter_new(r, ITER_REVERSED, "list_reverseiterator");
-    if (!it)
+    if (!it) {
         return false;
+    }
     it->source = val_list(l);
     it->pos = (int64_t)l->count;
     *out = (struct val){.kind = VAL_ITER, .iter = it};
@@ -670,13 +766,16 @@ static bool f_items(struct render *r, struct val v, struct call *c, struct val *
 {
     struct iter *it = chat_iter_new(r, ITER_EMPTY, "generator");
     (void)c;
-    if (!it)
+    if (!it) {
         return false;
+    }
     *out = (struct val){.kind = VAL_ITER, .iter = it};
-    if (v.kind == VAL_UNDEFINED)
+    if (v.kind == VAL_UNDEFINED) {
         return true;
-    if (v.kind != VAL_DICT)
+    }
+    if (v.kind != VAL_DICT) {
         return chat_fail(r, "Can only get item pairs from a mapping.");
+    }
     it->kind = ITER_DICT;
     it->source = v;
     it->view = VIEW_ITEMS;
@@ -690,25 +789,31 @@ static bool f_join(struct render *r, struct val v, struct call *c, struct val *o
     struct iter *it;
     bool first = true, markup = false;
     if ((!val_is_missing(c->args[0]) && !chat_to_text(r, c->args[0], &separator)) ||
-        !chat_iter(r, v, &it))
+        !chat_iter(r, v, &it)) {
         return false;
+    }
     for (;; first = false) {
         struct val item;
         bool more;
-        if (!chat_next(r, it, &item, &more))
+        if (!chat_next(r, it, &item, &more)) {
             return false;
-        if (!more)
+        }
+        if (!more) {
             break;
-        if (given(c->args[1]) && !chat_attr_path(r, item, c->args[1], val_none(), &item))
+        }
+        if (given(c->args[1]) && !chat_attr_path(r, item, c->args[1], val_none(), &item)) {
             return false;
+        }
         if (!chat_to_text(r, item, &t) || !chat_step(r, 1) ||
             (!first && !chat_build_text(&b, separator, 0, separator->len)) ||
-            !chat_build_text(&b, t, 0, t->len))
+            !chat_build_text(&b, t, 0, t->len)) {
             return false;
+        }
         markup |= t->markup;
     }
-    if (!chat_build_done(&b, out))
+    if (!chat_build_done(&b, out)) {
         return false;
+    }
     out->text->markup = r->autoescape && markup;
     return true;
 }
@@ -720,8 +825,9 @@ bool chat_sort(struct render *r, struct list *items, struct list *keys, bool rev
     size_t n = items->count;
     struct val *k = keys->items, *v = items->items;
     struct val *k2 = chat_alloc(r, n, sizeof(*k2)), *v2 = chat_alloc(r, n, sizeof(*v2));
-    if (!k2 || !v2)
+    if (!k2 || !v2) {
         return false;
+    }
     for (size_t width = 1; width < n; width *= 2) {
         for (size_t low = 0; low < n; low += 2 * width) {
             size_t mid = low + width < n ? low + width : n;
@@ -731,14 +837,16 @@ bool chat_sort(struct render *r, struct list *items, struct list *keys, bool rev
                 bool take_b = a >= mid;
                 if (a < mid && b < high &&
                     !(reverse ? chat_compare(r, k[a], k[b], "<", &take_b)
-                              : chat_compare(r, k[b], k[a], "<", &take_b)))
+                              : chat_compare(r, k[b], k[a], "<", &take_b))) {
                     return false;
+                }
                 size_t from = take_b ? b++ : a++;
                 k2[to] = k[from];
                 v2[to] = v[from];
             }
-            if (!chat_step(r, high - low))
+            if (!chat_step(r, high - low)) {
                 return false;
+            }
         }
         struct val *swap = k;
         k = k2;
@@ -756,10 +864,12 @@ bool chat_sort(struct render *r, struct list *items, struct list *keys, bool rev
 static bool sort_key(struct render *r, struct val item, struct val attribute, struct val fallback,
                      bool case_sensitive, struct val *out)
 {
-    if (!chat_attr_path(r, item, attribute, fallback, out))
+    if (!chat_attr_path(r, item, attribute, fallback, out)) {
         return false;
-    if (!case_sensitive && out->kind == VAL_TEXT)
+    }
+    if (!case_sensitive && out->kind == VAL_TEXT) {
         return chat_text_case(r, out->text, CASE_LOWER, out);
+    }
     return true;
 }
 
@@ -768,8 +878,9 @@ static bool f_sort(struct render *r, struct val v, struct call *c, struct val *o
     struct list *items, *keys;
     bool reverse, sensitive;
     if (!chat_truth(r, c->args[0], &reverse) || !chat_truth(r, c->args[1], &sensitive) ||
-        !chat_to_list(r, v, &items) || !(keys = chat_list_new(r, items->count)))
+        !chat_to_list(r, v, &items) || !(keys = chat_list_new(r, items->count))) {
         return false;
+    }
     for (size_t i = 0; i < items->count; i++) { /* "a,b": one key after the other */
         struct val attribute = c->args[2], key;
         struct list *parts = chat_list_new(r, 1);
@@ -778,14 +889,17 @@ static bool f_sort(struct render *r, struct val v, struct call *c, struct val *o
         while (parts && more) {
             more = memchr(rest.ptr ? rest.ptr : "", ',', rest.len) != NULL;
             struct str name = str_cut(&rest, ',');
-            if (attribute.kind == VAL_TEXT && !chat_text_view(r, name, true, &attribute))
+            if (attribute.kind == VAL_TEXT && !chat_text_view(r, name, true, &attribute)) {
                 return false;
+            }
             if (!sort_key(r, items->items[i], attribute, val_none(), sensitive, &key) ||
-                !chat_list_add(r, parts, key))
+                !chat_list_add(r, parts, key)) {
                 return false;
+            }
         }
-        if (!parts)
+        if (!parts) {
             return false;
+        }
         keys->items[keys->count++] = val_list(parts);
     }
     *out = val_list(items);
@@ -800,21 +914,27 @@ static bool f_dictsort(struct render *r, struct val v, struct call *c, struct va
     if (!val_is_missing(c->args[1])) {
         struct str by = c->args[1].kind == VAL_TEXT ? chat_str(c->args[1].text) : STR("");
         by_value = str_eq(by, STR("value"));
-        if (!by_value && !str_eq(by, STR("key")))
+        if (!by_value && !str_eq(by, STR("key"))) {
             return chat_fail(r, "You can only sort by either \"key\" or \"value\"");
+        }
     }
-    if (v.kind == VAL_UNDEFINED)
+    if (v.kind == VAL_UNDEFINED) {
         return chat_fail_undefined(r, v);
-    if (v.kind != VAL_DICT)
+    }
+    if (v.kind != VAL_DICT) {
         return chat_fail(r, "'%s' object has no attribute 'items'", chat_type_name(v));
+    }
     if (!chat_truth(r, c->args[0], &sensitive) || !chat_truth(r, c->args[2], &reverse) ||
         !chat_to_list(r, (struct val){.kind = VAL_VIEW, .view = &view}, &items) ||
-        !(keys = chat_list_new(r, items->count)))
+        !(keys = chat_list_new(r, items->count))) {
         return false;
-    for (size_t i = 0; i < items->count; i++)
+    }
+    for (size_t i = 0; i < items->count; i++) {
         if (!sort_key(r, items->items[i].list->items[by_value], val_none(), val_none(), sensitive,
-                      &keys->items[keys->count++]))
+                      &keys->items[keys->count++])) {
             return false;
+        }
+    }
     *out = val_list(items);
     return chat_sort(r, items, keys, reverse);
 }
@@ -825,30 +945,37 @@ static bool f_groupby(struct render *r, struct val v, struct call *c, struct val
     struct val fallback = given(c->args[1]) ? c->args[1] : val_none(), key;
     bool sensitive;
     if (!groups || !chat_truth(r, c->args[2], &sensitive) || !chat_to_list(r, v, &items) ||
-        !(keys = chat_list_new(r, items->count)))
+        !(keys = chat_list_new(r, items->count))) {
         return false;
-    for (size_t i = 0; i < items->count; i++)
+    }
+    for (size_t i = 0; i < items->count; i++) {
         if (!sort_key(r, items->items[i], c->args[0], fallback, sensitive,
-                      &keys->items[keys->count++]))
+                      &keys->items[keys->count++])) {
             return false;
-    if (!chat_sort(r, items, keys, false))
+        }
+    }
+    if (!chat_sort(r, items, keys, false)) {
         return false;
+    }
     for (size_t i = 0; i < items->count; i++) {
         bool same = false;
-        if (i && !chat_equal(r, keys->items[i - 1], keys->items[i], &same))
+        if (i && !chat_equal(r, keys->items[i - 1], keys->items[i], &same)) {
             return false;
+        }
         if (!same) {
             struct list *tuple = chat_list_new(r, 2);
             group = chat_list_new(r, 0);
             if (!tuple || !group ||
                 !chat_attr_path(r, items->items[i], c->args[0], fallback, &key) ||
                 !chat_list_add(r, tuple, key) || !chat_list_add(r, tuple, val_list(group)) ||
-                !chat_list_add(r, groups, val_tuple(tuple)))
+                !chat_list_add(r, groups, val_tuple(tuple))) {
                 return false;
+            }
             tuple->group = true;
         }
-        if (!chat_list_add(r, group, items->items[i]))
+        if (!chat_list_add(r, group, items->items[i])) {
             return false;
+        }
     }
     *out = val_list(groups);
     return true;
@@ -859,21 +986,26 @@ static bool extreme(struct render *r, struct val v, struct call *c, const char *
     struct iter *it;
     struct val best = val_missing(), key;
     bool sensitive, better;
-    if (!chat_truth(r, c->args[0], &sensitive) || !chat_iter(r, v, &it))
+    if (!chat_truth(r, c->args[0], &sensitive) || !chat_iter(r, v, &it)) {
         return false;
+    }
     for (;;) {
         struct val item, item_key;
         bool more;
-        if (!chat_next(r, it, &item, &more) || !chat_step(r, 1))
+        if (!chat_next(r, it, &item, &more) || !chat_step(r, 1)) {
             return false;
-        if (!more)
+        }
+        if (!more) {
             break;
-        if (!sort_key(r, item, c->args[1], val_none(), sensitive, &item_key))
+        }
+        if (!sort_key(r, item, c->args[1], val_none(), sensitive, &item_key)) {
             return false;
-        if (val_is_missing(best))
+        }
+        if (val_is_missing(best)) {
             better = true;
-        else if (!chat_compare(r, item_key, key, op, &better))
+        } else if (!chat_compare(r, item_key, key, op, &better)) {
             return false;
+        }
         if (better) {
             best = item;
             key = item_key;
@@ -898,20 +1030,25 @@ static bool f_sum(struct render *r, struct val v, struct call *c, struct val *ou
 {
     struct iter *it;
     struct val sum = val_is_missing(c->args[1]) ? val_int(0) : c->args[1];
-    if (sum.kind == VAL_TEXT)
+    if (sum.kind == VAL_TEXT) {
         return chat_fail(r, "sum() can't sum strings [use ''.join(seq) instead]");
-    if (!chat_iter(r, v, &it))
+    }
+    if (!chat_iter(r, v, &it)) {
         return false;
+    }
     for (;;) {
         struct val item;
         bool more;
-        if (!chat_next(r, it, &item, &more) || !chat_step(r, 1))
+        if (!chat_next(r, it, &item, &more) || !chat_step(r, 1)) {
             return false;
-        if (!more)
+        }
+        if (!more) {
             break;
+        }
         if (!chat_attr_path(r, item, c->args[0], val_none(), &item) ||
-            !chat_math(r, OP_ADD, sum, item, &sum))
+            !chat_math(r, OP_ADD, sum, item, &sum)) {
             return false;
+        }
     }
     *out = sum;
     return true;
@@ -920,8 +1057,9 @@ static bool f_sum(struct render *r, struct val v, struct call *c, struct val *ou
 static bool over(struct render *r, enum iter_kind kind, struct val v, struct val *out)
 {
     struct iter *it = chat_iter_new(r, kind, "generator");
-    if (!it || !chat_iter(r, v, &it->inner))
+    if (!it || !chat_iter(r, v, &it->inner)) {
         return false;
+    }
     *out = (struct val){.kind = VAL_ITER, .iter = it};
     return true;
 }
@@ -929,16 +1067,18 @@ static bool over(struct render *r, enum iter_kind kind, struct val v, struct val
 static bool f_unique(struct render *r, struct val v, struct call *c, struct val *out)
 {
     if (!over(r, ITER_UNIQUE, v, out) || !chat_truth(r, c->args[0], &out->iter->case_sensitive) ||
-        !(out->iter->seen = chat_dict_new(r, 0)))
+        !(out->iter->seen = chat_dict_new(r, 0))) {
         return false;
+    }
     out->iter->attribute = c->args[1];
     return true;
 }
 
 static bool f_batch(struct render *r, struct val v, struct call *c, struct val *out)
 {
-    if (!over(r, ITER_BATCH, v, out) || !chat_arg_int(r, c->args[0], &out->iter->end))
+    if (!over(r, ITER_BATCH, v, out) || !chat_arg_int(r, c->args[0], &out->iter->end)) {
         return false;
+    }
     out->iter->fill = given(c->args[1]) ? c->args[1] : val_none();
     out->iter->call.args = chat_alloc(r, 1, sizeof(struct val));
     return out->iter->call.args != NULL;
@@ -948,10 +1088,12 @@ static bool f_slice(struct render *r, struct val v, struct call *c, struct val *
 {
     struct iter *it = chat_iter_new(r, ITER_SLICES, "generator");
     struct list *all;
-    if (!it || !chat_arg_int(r, c->args[0], &it->end) || !chat_to_list(r, v, &all))
+    if (!it || !chat_arg_int(r, c->args[0], &it->end) || !chat_to_list(r, v, &all)) {
         return false;
-    if (it->end == 0)
+    }
+    if (it->end == 0) {
         return chat_fail(r, "integer division or modulo by zero");
+    }
     it->source = val_list(all);
     it->fill = given(c->args[1]) ? c->args[1] : val_none();
     *out = (struct val){.kind = VAL_ITER, .iter = it};
@@ -979,20 +1121,26 @@ static bool f_map(struct render *r, struct val v, struct call *c, struct val *ou
     char quoted[STR_QUOTE_MAX];
     bool truth, attribute = false;
     struct txt *name;
-    if (!chat_truth(r, v, &truth))
+    if (!chat_truth(r, v, &truth)) {
         return false;
-    if (!truth)
+    }
+    if (!truth) {
         return empty_iter(r, out);
-    if (!over(r, ITER_MAP, v, out))
+    }
+    if (!over(r, ITER_MAP, v, out)) {
         return false;
+    }
     struct iter *it = out->iter;
-    for (size_t i = 0; i < c->keyword_count && !c->count; i++)
+    for (size_t i = 0; i < c->keyword_count && !c->count; i++) {
         attribute |= str_eq(c->keywords[i].name, STR("attribute"));
+    }
     if (!attribute) {
-        if (!c->count)
+        if (!c->count) {
             return chat_fail(r, "map requires a filter argument");
-        if (!chat_arg_text(r, c->args[0], "filter name", &name))
+        }
+        if (!chat_arg_text(r, c->args[0], "filter name", &name)) {
             return false;
+        }
         it->filter_name = chat_str(name);
         it->filter = chat_filter_find(it->filter_name);
         it->call = rest_of(c, 1);
@@ -1000,13 +1148,14 @@ static bool f_map(struct render *r, struct val v, struct call *c, struct val *ou
     }
     it->has_attribute = true;
     for (size_t i = 0; i < c->keyword_count; i++) {
-        if (str_eq(c->keywords[i].name, STR("attribute")))
+        if (str_eq(c->keywords[i].name, STR("attribute"))) {
             it->attribute = c->keywords[i].value;
-        else if (str_eq(c->keywords[i].name, STR("default")))
+        } else if (str_eq(c->keywords[i].name, STR("default"))) {
             it->fallback = c->keywords[i].value;
-        else
+        } else {
             return chat_fail(r, "Unexpected keyword argument '%s'",
                              str_quote(quoted, c->keywords[i].name));
+        }
     }
     return true;
 }
@@ -1016,24 +1165,30 @@ static bool select_or_reject(struct render *r, struct val v, struct call *c, boo
 {
     bool truth;
     struct txt *name;
-    if (!chat_truth(r, v, &truth))
+    if (!chat_truth(r, v, &truth)) {
         return false;
-    if (!truth)
+    }
+    if (!truth) {
         return empty_iter(r, out);
-    if (!over(r, ITER_SELECT, v, out))
+    }
+    if (!over(r, ITER_SELECT, v, out)) {
         return false;
+    }
     struct iter *it = out->iter;
     it->reject = reject;
     it->lookup = lookup;
     if (lookup) {
-        if (!c->count)
+        if (!c->count) {
             return chat_fail(r, "Missing parameter for attribute name");
+        }
         it->attribute = c->args[0];
     }
-    if (c->count <= lookup)
+    if (c->count <= lookup) {
         return true;
-    if (!chat_arg_text(r, c->args[lookup], "test name", &name))
+    }
+    if (!chat_arg_text(r, c->args[lookup], "test name", &name)) {
         return false;
+    }
     it->filter_name = chat_str(name);
     it->test = chat_test_find(it->filter_name);
     it->call = rest_of(c, (size_t)1 + lookup);
@@ -1119,9 +1274,11 @@ static const struct filter_def filters[] = {
 
 const struct filter_def *chat_filter_find(struct str name)
 {
-    for (size_t i = 0; i < sizeof(filters) / sizeof(*filters); i++)
-        if (str_eq(name, str_of(filters[i].name)))
+    for (size_t i = 0; i < sizeof(filters) / sizeof(*filters); i++) {
+        if (str_eq(name, str_of(filters[i].name))) {
             return &filters[i];
+        }
+    }
     return NULL;
 }
 
@@ -1129,7 +1286,8 @@ bool chat_filter_apply(struct render *r, const struct filter_def *def, struct va
                        const struct call *call, struct val *out)
 {
     struct call bound = *call;
-    if (def->params && !chat_bind(r, def->name, def->params, call, &bound))
+    if (def->params && !chat_bind(r, def->name, def->params, call, &bound)) {
         return false;
+    }
     return def->fn(r, value, &bound, out);
 }

@@ -14,12 +14,14 @@ static const struct chat_entity *entity_find(struct str name)
     while (low < high) {
         size_t mid = low + (high - low) / 2;
         int c = str_compare(name, str_of(chat_entities[mid].name));
-        if (c == 0)
+        if (c == 0) {
             return &chat_entities[mid];
-        if (c > 0)
+        }
+        if (c > 0) {
             low = mid + 1;
-        else
+        } else {
             high = mid;
+        }
     }
     return NULL;
 }
@@ -31,10 +33,12 @@ static bool build_number(struct builder *b, uint64_t code)
         0x20AC, 0x81,   0x201A, 0x192,  0x201E, 0x2026, 0x2020, 0x2021, 0x2C6,  0x2030, 0x160,
         0x2039, 0x152,  0x8D,   0x17D,  0x8F,   0x90,   0x2018, 0x2019, 0x201C, 0x201D, 0x2022,
         0x2013, 0x2014, 0x2DC,  0x2122, 0x161,  0x203A, 0x153,  0x9D,   0x17E,  0x178};
-    if (code >= 0x80 && code < 0xA0)
+    if (code >= 0x80 && code < 0xA0) {
         return chat_build_char(b, windows_1252[code - 0x80], false);
-    if (code == 0 || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000))
+    }
+    if (code == 0 || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) {
         return chat_build_char(b, 0xFFFD, false);
+    }
     bool invalid = (code < 0x20 && code != '\t' && code != '\n' && code != '\f' && code != '\r') ||
                    code == 0x7F || (code >= 0xFDD0 && code <= 0xFDEF) ||
                    (code & 0xFFFE) == 0xFFFE || code == 0x0B;
@@ -56,23 +60,27 @@ static bool build_reference(struct builder *b, const struct txt *t, size_t at, s
             int digit = c >= '0' && c <= '9'                        ? c - '0'
                         : hex && (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
                                                                     : -1;
-            if (digit < 0)
+            if (digit < 0) {
                 break;
+            }
             code = code > 0x10FFFF ? code : code * (hex ? 16 : 10) + (uint64_t)digit;
         }
-        if (i == start)
+        if (i == start) {
             return chat_build_text(b, t, at, at + 1);
+        }
         *end = i + (i < s.len && s.ptr[i] == ';');
         return build_number(b, code);
     }
     size_t n = 0;
-    while (i + n < s.len && n < 32 && !strchr("\t\n\f <&#;", s.ptr[i + n] ? s.ptr[i + n] : 'x'))
+    while (i + n < s.len && n < 32 && !strchr("\t\n\f <&#;", s.ptr[i + n] ? s.ptr[i + n] : 'x')) {
         n++;
+    }
     n += i + n < s.len && s.ptr[i + n] == ';';
     for (size_t len = n; len > 1; len--) {
         const struct chat_entity *e = entity_find(str_slice(s, i, i + len));
-        if (!e)
+        if (!e) {
             continue;
+        }
         *end = i + len;
         return chat_build(b, str_of(e->text), false);
     }
@@ -85,11 +93,13 @@ static bool unescape(struct render *r, const struct txt *t, struct val *out)
     for (size_t i = 0; i < t->len;) {
         const char *hit = memchr(t->ptr + i, '&', t->len - i);
         size_t at = hit ? (size_t)(hit - t->ptr) : t->len;
-        if (!chat_build_text(&b, t, i, at) || !chat_step(r, 40))
+        if (!chat_build_text(&b, t, i, at) || !chat_step(r, 40)) {
             return false;
+        }
         i = at;
-        if (i < t->len && !build_reference(&b, t, i, &i))
+        if (i < t->len && !build_reference(&b, t, i, &i)) {
             return false;
+        }
     }
     return chat_build_done(&b, out);
 }
@@ -103,10 +113,12 @@ static bool remove_between(struct render *r, const struct txt *t, struct str ope
     for (;;) {
         size_t from = str_find(chat_str(t), open, at);
         size_t to = from == SIZE_MAX ? SIZE_MAX : str_find(chat_str(t), close, from + open.len);
-        if (to == SIZE_MAX)
+        if (to == SIZE_MAX) {
             break;
-        if (!chat_step(r, 1) || !chat_build_text(&b, t, at, from))
+        }
+        if (!chat_step(r, 1) || !chat_build_text(&b, t, at, from)) {
             return false;
+        }
         at = to + close.len;
     }
     return chat_build_text(&b, t, at, t->len) && chat_build_done(&b, out);
@@ -121,20 +133,23 @@ bool chat_striptags(struct render *r, struct val v, struct call *call, struct va
     (void)call;
     if (!chat_to_text(r, v, &t) || !chat_step(r, t->len) ||
         !remove_between(r, t, STR("<!--"), STR("-->"), &text) ||
-        !remove_between(r, text.text, STR("<"), STR(">"), &text))
+        !remove_between(r, text.text, STR("<"), STR(">"), &text)) {
         return false;
+    }
     t = text.text;
     for (size_t i = 0; i < t->len;) { /* words with one space between them */
         size_t start = i, n = 0;
         while (i < t->len) {
             n = chat_text_decode(chat_str(t), i, &code);
-            if (chat_char_is_space(code))
+            if (chat_char_is_space(code)) {
                 break;
+            }
             i += n;
         }
         if (i > start &&
-            ((b.len && !chat_build_literal(&b, " ")) || !chat_build_text(&b, t, start, i)))
+            ((b.len && !chat_build_literal(&b, " ")) || !chat_build_text(&b, t, start, i))) {
             return false;
+        }
         i += i < t->len ? n : 0;
     }
     return chat_build_done(&b, &text) && unescape(r, text.text, out);
@@ -147,8 +162,9 @@ static size_t word_end(struct str s, size_t at, const char *also)
     uint32_t code;
     while (at < s.len) {
         size_t n = chat_text_decode(s, at, &code);
-        if (!chat_char_is_word(code) && !(code && code < 0x80 && strchr(also, (int)code)))
+        if (!chat_char_is_word(code) && !(code && code < 0x80 && strchr(also, (int)code))) {
             break;
+        }
         at += n;
     }
     return at;
@@ -156,9 +172,11 @@ static size_t word_end(struct str s, size_t at, const char *also)
 
 static bool all_alpha(struct str s)
 {
-    for (size_t i = 0; i < s.len; i++)
-        if ((s.ptr[i] | 32) < 'a' || (s.ptr[i] | 32) > 'z')
+    for (size_t i = 0; i < s.len; i++) {
+        if ((s.ptr[i] | 32) < 'a' || (s.ptr[i] | 32) > 'z') {
             return false;
+        }
+    }
     return true;
 }
 
@@ -173,15 +191,18 @@ static bool is_domain(struct str host, bool known_only)
         struct str label = str_cut(&rest, '.');
         struct txt t = {.ptr = label.ptr, .len = label.len, .chars = SIZE_MAX};
         size_t chars = chat_text_chars(&t);
-        if (!label.len || (known_only && (chars < 2 || chars > 63)))
+        if (!label.len || (known_only && (chars < 2 || chars > 63))) {
             return false;
+        }
         any_label = true;
         last = rest;
     }
     if (known_only) {
-        for (size_t i = 0; known[i]; i++)
-            if (any_label && str_eq_nocase(last, str_of(known[i])))
+        for (size_t i = 0; known[i]; i++) {
+            if (any_label && str_eq_nocase(last, str_of(known[i]))) {
                 return true;
+            }
+        }
         return false;
     }
     bool idna = last.len >= 6 && str_eq_nocase(str_slice(last, 0, 4), STR("xn--")) &&
@@ -196,14 +217,18 @@ static bool is_ipv4(struct str host)
     while (rest.len || parts == 0) {
         bool dot = memchr(rest.ptr, '.', rest.len) != NULL;
         struct str part = str_cut(&rest, '.');
-        if (part.len < 1 || part.len > 3)
+        if (part.len < 1 || part.len > 3) {
             return false;
-        for (size_t i = 0; i < part.len; i++)
-            if (part.ptr[i] < '0' || part.ptr[i] > '9')
+        }
+        for (size_t i = 0; i < part.len; i++) {
+            if (part.ptr[i] < '0' || part.ptr[i] > '9') {
                 return false;
+            }
+        }
         parts++;
-        if (dot && !rest.len)
+        if (dot && !rest.len) {
             return false;
+        }
     }
     return parts == 4;
 }
@@ -212,13 +237,15 @@ static bool is_ipv4(struct str host)
 static size_t ipv6_end(struct str s, size_t at)
 {
     size_t i = at + 1, colons = 0, run = 0;
-    if (at >= s.len || s.ptr[at] != '[')
+    if (at >= s.len || s.ptr[at] != '[') {
         return 0;
+    }
     for (; i < s.len && s.ptr[i] != ']'; i++) {
         char c = s.ptr[i];
         bool hex = (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'f');
-        if (!hex && c != ':')
+        if (!hex && c != ':') {
             return 0;
+        }
         run = hex ? run + 1 : 0;
         colons += !hex;
     }
@@ -230,19 +257,24 @@ static bool is_url_tail(struct str s, size_t at)
     uint32_t code;
     if (at < s.len && s.ptr[at] == ':') {
         size_t digits = 0;
-        for (at++; at < s.len && s.ptr[at] >= '0' && s.ptr[at] <= '9'; at++)
+        for (at++; at < s.len && s.ptr[at] >= '0' && s.ptr[at] <= '9'; at++) {
             digits++;
-        if (digits < 1 || digits > 5)
+        }
+        if (digits < 1 || digits > 5) {
             return false;
+        }
     }
-    if (at == s.len)
+    if (at == s.len) {
         return true;
-    if (!strchr("/?#", s.ptr[at]) || !s.ptr[at])
+    }
+    if (!strchr("/?#", s.ptr[at]) || !s.ptr[at]) {
         return false;
+    }
     for (at++; at < s.len;) {
         at += chat_text_decode(s, at, &code);
-        if (chat_char_is_space(code))
+        if (chat_char_is_space(code)) {
             return false;
+        }
     }
     return true;
 }
@@ -255,11 +287,13 @@ static bool is_url(struct str s)
     size_t www = str_eq_nocase(str_slice(s, 0, 4), STR("www.")) ? 4 : 0;
     size_t start = scheme ? scheme : www, end = word_end(s, start, "%-.");
     struct str host = str_slice(s, start, end);
-    if (start && is_url_tail(s, end) && (is_domain(host, false) || (scheme && is_ipv4(host))))
+    if (start && is_url_tail(s, end) && (is_domain(host, false) || (scheme && is_ipv4(host)))) {
         return true;
+    }
     size_t v6 = scheme ? ipv6_end(s, scheme) : 0;
-    if (v6 && is_url_tail(s, v6))
+    if (v6 && is_url_tail(s, v6)) {
         return true;
+    }
     end = word_end(s, 0, "%-.");
     return is_domain(str_slice(s, 0, end), true) && is_url_tail(s, end);
 }
@@ -270,18 +304,22 @@ static bool is_email(struct str s)
     uint32_t code;
     size_t at = SIZE_MAX;
     for (size_t i = 0; i < s.len;) {
-        if (s.ptr[i] == '@')
+        if (s.ptr[i] == '@') {
             at = i;
+        }
         i += chat_text_decode(s, i, &code);
-        if (chat_char_is_space(code))
+        if (chat_char_is_space(code)) {
             return false;
+        }
     }
-    if (at == SIZE_MAX || at == 0)
+    if (at == SIZE_MAX || at == 0) {
         return false;
+    }
     struct str host = str_slice(s, at + 1, s.len);
     size_t dot = host.len;
-    while (dot > 0 && host.ptr[dot - 1] != '.')
+    while (dot > 0 && host.ptr[dot - 1] != '.') {
         dot--;
+    }
     return dot > 1 && dot < host.len && word_end(host, 0, "") > 0 &&
            word_end(host, 0, ".-") == host.len && word_end(host, dot, "") == host.len;
 }
@@ -320,8 +358,9 @@ static bool put_link(struct linker *k, const char *prefix, const struct txt *t, 
 static size_t count_of(struct str s, struct str needle)
 {
     size_t n = 0;
-    for (size_t at = 0; (at = str_find(s, needle, at)) != SIZE_MAX; at += needle.len)
+    for (size_t at = 0; (at = str_find(s, needle, at)) != SIZE_MAX; at += needle.len) {
         n++;
+    }
     return n;
 }
 
@@ -329,8 +368,9 @@ static size_t count_of(struct str s, struct str needle)
 static void trim_word(struct str s, size_t *from, size_t *to)
 {
     struct str w = s;
-    while (str_eat(&w, STR("(")) || str_eat(&w, STR("<")) || str_eat(&w, STR("&lt;")))
+    while (str_eat(&w, STR("(")) || str_eat(&w, STR("<")) || str_eat(&w, STR("&lt;"))) {
         ;
+    }
     *from = s.len - w.len;
     *to = s.len;
     for (;;) {
@@ -338,8 +378,9 @@ static void trim_word(struct str s, size_t *from, size_t *to)
         size_t n = str_ends(middle, STR("&gt;"))                                ? 4
                    : middle.len && strchr(")>.,\n", middle.ptr[middle.len - 1]) ? 1
                                                                                 : 0;
-        if (!n || !middle.ptr[middle.len - 1])
+        if (!n || !middle.ptr[middle.len - 1]) {
             break;
+        }
         *to -= n;
     }
     static const struct {
@@ -348,11 +389,13 @@ static void trim_word(struct str s, size_t *from, size_t *to)
     for (size_t i = 0; i < 3; i++) {
         struct str middle = str_slice(s, *from, *to), tail = str_slice(s, *to, s.len);
         size_t opens = count_of(middle, pairs[i].open);
-        if (opens <= count_of(middle, pairs[i].close))
+        if (opens <= count_of(middle, pairs[i].close)) {
             continue;
+        }
         size_t moves = count_of(tail, pairs[i].close);
-        for (moves = moves < opens ? moves : opens; moves; moves--)
+        for (moves = moves < opens ? moves : opens; moves; moves--) {
             *to = str_find(s, pairs[i].close, *to) + pairs[i].close.len;
+        }
     }
 }
 
@@ -364,29 +407,34 @@ static bool link_word(struct linker *k, const struct txt *t, size_t start, size_
     to += start;
     struct str m = str_slice(chat_str(t), from, to);
     bool done = false;
-    if (!chat_build_text(&k->b, t, start, from))
+    if (!chat_build_text(&k->b, t, start, from)) {
         return false;
+    }
     if (is_url(m)) {
         done = true;
         bool scheme = str_starts(m, STR("https://")) || str_starts(m, STR("http://"));
-        if (!put_link(k, scheme ? "" : "https://", t, from, to, true, from, true))
+        if (!put_link(k, scheme ? "" : "https://", t, from, to, true, from, true)) {
             return false;
+        }
     } else if (str_starts(m, STR("mailto:")) && is_email(str_slice(m, 7, m.len))) {
         done = true;
-        if (!put_link(k, "", t, from, to, false, from + 7, false))
+        if (!put_link(k, "", t, from, to, false, from + 7, false)) {
             return false;
+        }
     } else if (str_find(m, STR("@"), 0) != SIZE_MAX && !str_starts(m, STR("www.")) &&
                str_find(m, STR(":"), 0) == SIZE_MAX && is_email(m)) {
         done = true;
-        if (!put_link(k, "mailto:", t, from, to, false, from, false))
+        if (!put_link(k, "mailto:", t, from, to, false, from, false)) {
             return false;
+        }
     } else if (k->schemes.kind == VAL_LIST) {
         for (size_t i = 0; i < k->schemes.list->count && !done; i++) {
             struct str scheme = chat_str(k->schemes.list->items[i].text);
             done = m.len > scheme.len && str_starts(m, scheme);
         }
-        if (done && !put_link(k, "", t, from, to, true, from, false))
+        if (done && !put_link(k, "", t, from, to, true, from, false)) {
             return false;
+        }
     }
     return (done || chat_build_text(&k->b, t, from, to)) && chat_build_text(&k->b, t, to, end);
 }
@@ -397,29 +445,37 @@ static bool make_rel(struct render *r, struct val given, bool nofollow, struct v
     struct list *words = chat_list_new(r, 4), *keys = chat_list_new(r, 4);
     struct builder b = chat_builder(r);
     struct val word;
-    if (!words || !keys)
+    if (!words || !keys) {
         return false;
+    }
     struct str rest = given.kind == VAL_TEXT ? chat_str(given.text) : STR("");
     if (!chat_text_view(r, STR("noopener"), false, &word) || !chat_list_add(r, words, word) ||
         (nofollow &&
-         (!chat_text_view(r, STR("nofollow"), false, &word) || !chat_list_add(r, words, word))))
+         (!chat_text_view(r, STR("nofollow"), false, &word) || !chat_list_add(r, words, word)))) {
         return false;
+    }
     while (rest.len) {
         struct str one = str_cut(&rest, ' ');
-        if (one.len && (!chat_text_view(r, one, false, &word) || !chat_list_add(r, words, word)))
+        if (one.len && (!chat_text_view(r, one, false, &word) || !chat_list_add(r, words, word))) {
             return false;
+        }
     }
-    for (size_t i = 0; i < words->count; i++)
-        if (!chat_list_add(r, keys, words->items[i]))
+    for (size_t i = 0; i < words->count; i++) {
+        if (!chat_list_add(r, keys, words->items[i])) {
             return false;
-    if (!chat_sort(r, words, keys, false))
+        }
+    }
+    if (!chat_sort(r, words, keys, false)) {
         return false;
+    }
     for (size_t i = 0; i < words->count; i++) {
         struct txt *t = words->items[i].text;
-        if (i && str_eq(chat_str(t), chat_str(words->items[i - 1].text)))
+        if (i && str_eq(chat_str(t), chat_str(words->items[i - 1].text))) {
             continue;
-        if ((i && !chat_build_literal(&b, " ")) || !chat_build_text(&b, t, 0, t->len))
+        }
+        if ((i && !chat_build_literal(&b, " ")) || !chat_build_text(&b, t, 0, t->len)) {
             return false;
+        }
     }
     return chat_build_done(&b, &word) && chat_escape(r, word, out);
 }
@@ -442,44 +498,55 @@ bool chat_urlize(struct render *r, struct val v, struct call *call, struct val *
     bool nofollow;
     uint32_t code;
     struct list *schemes;
-    if (val_is_int(call->args[0]))
+    if (val_is_int(call->args[0])) {
         k.limit = val_as_int(call->args[0]) < 0 ? 0 : val_as_int(call->args[0]);
+    }
     if (!chat_truth(r, call->args[1], &nofollow) || !make_rel(r, call->args[3], nofollow, &k.rel) ||
-        !chat_escape(r, v, &v))
+        !chat_escape(r, v, &v)) {
         return false;
+    }
     if (call->args[2].kind == VAL_TEXT && call->args[2].text->len &&
-        !chat_escape(r, call->args[2], &k.target))
+        !chat_escape(r, call->args[2], &k.target)) {
         return false;
+    }
     if (call->args[4].kind != VAL_MISSING && call->args[4].kind != VAL_NONE) {
-        if (!chat_to_list(r, call->args[4], &schemes))
+        if (!chat_to_list(r, call->args[4], &schemes)) {
             return false;
-        for (size_t i = 0; i < schemes->count; i++)
-            if (schemes->items[i].kind != VAL_TEXT || !is_scheme(chat_str(schemes->items[i].text)))
+        }
+        for (size_t i = 0; i < schemes->count; i++) {
+            if (schemes->items[i].kind != VAL_TEXT ||
+                !is_scheme(chat_str(schemes->items[i].text))) {
                 return chat_fail(r, "'%s' is not a valid URI scheme prefix.",
                                  schemes->items[i].kind == VAL_TEXT
                                      ? str_quote(quoted, chat_str(schemes->items[i].text))
                                      : chat_type_name(schemes->items[i]));
+            }
+        }
         k.schemes = val_list(schemes);
     }
     const struct txt *t = v.text;
-    if (!chat_step(r, t->len))
+    if (!chat_step(r, t->len)) {
         return false;
+    }
     for (size_t i = 0; i < t->len;) {
         size_t start = i, n;
         bool space = false;
         for (; i < t->len; i += n) {
             n = chat_text_decode(chat_str(t), i, &code);
             bool is_space = chat_char_is_space(code);
-            if (i == start)
+            if (i == start) {
                 space = is_space;
-            else if (space != is_space)
+            } else if (space != is_space) {
                 break;
+            }
         }
-        if (space ? !chat_build_text(&k.b, t, start, i) : !link_word(&k, t, start, i))
+        if (space ? !chat_build_text(&k.b, t, start, i) : !link_word(&k, t, start, i)) {
             return false;
+        }
     }
-    if (!chat_build_done(&k.b, out))
+    if (!chat_build_done(&k.b, out)) {
         return false;
+    }
     out->text->markup = r->autoescape;
     return true;
 }
@@ -515,16 +582,18 @@ static bool is_word_punct(uint32_t code)
 static uint32_t code_at(struct str s, size_t at)
 {
     uint32_t code = 0;
-    if (at < s.len)
+    if (at < s.len) {
         chat_text_decode(s, at, &code);
+    }
     return code;
 }
 
 static size_t back(struct str s, size_t at)
 {
     size_t i = at - 1;
-    while (i > 0 && ((unsigned char)s.ptr[i] & 0xC0) == 0x80)
+    while (i > 0 && ((unsigned char)s.ptr[i] & 0xC0) == 0x80) {
         i--;
+    }
     return i;
 }
 
@@ -538,29 +607,34 @@ static size_t forward(struct str s, size_t at)
 static size_t dash_end(struct str s, size_t at)
 {
     size_t end = at;
-    while (end < s.len && s.ptr[end] == '-')
+    while (end < s.len && s.ptr[end] == '-') {
         end++;
+    }
     return end - at >= 2 && end < s.len && chat_char_is_word(code_at(s, end)) ? end : 0;
 }
 
 /* May a line break follow the hyphen that ends at `at` (inside "well-known", not "-x" or "1-2")? */
 static bool hyphen_breaks(struct str s, size_t start, size_t at)
 {
-    if (at < 3 || at - 1 < start + 1)
+    if (at < 3 || at - 1 < start + 1) {
         return false;
+    }
     size_t one = back(s, at - 1), two = one > 0 ? back(s, one) : SIZE_MAX;
     bool before =
         is_letter(code_at(s, one)) && two != SIZE_MAX &&
         (is_letter(code_at(s, two)) || (is_word_punct(code_at(s, one)) && s.ptr[two] == '-' &&
                                         two > 0 && is_letter(code_at(s, back(s, two)))));
     if (!before && two != SIZE_MAX && is_word_punct(code_at(s, one)) && s.ptr[two] == '-' &&
-        two > 0)
+        two > 0) {
         before = is_letter(code_at(s, back(s, two)));
-    if (!before || !is_letter(code_at(s, at)))
+    }
+    if (!before || !is_letter(code_at(s, at))) {
         return false;
+    }
     size_t next = forward(s, at);
-    if (next < s.len && s.ptr[next] == '-')
+    if (next < s.len && s.ptr[next] == '-') {
         next++;
+    }
     return next < s.len && is_letter(code_at(s, next));
 }
 
@@ -570,24 +644,30 @@ static size_t chunk_end(const struct wrapper *w, size_t at)
     struct str s = w->s;
     size_t i = at;
     if (is_wrap_space(code_at(s, at))) {
-        while (i < s.len && is_wrap_space(code_at(s, i)))
+        while (i < s.len && is_wrap_space(code_at(s, i))) {
             i = forward(s, i);
+        }
         return i;
     }
     if (w->break_hyphens && at > 0 && is_word_punct(code_at(s, back(s, at)))) {
         size_t dash = dash_end(s, at);
-        if (dash)
+        if (dash) {
             return dash;
+        }
     }
     for (i = forward(s, at);; i = forward(s, i)) {
-        if (i >= s.len || is_wrap_space(code_at(s, i)))
+        if (i >= s.len || is_wrap_space(code_at(s, i))) {
             return i;
-        if (!w->break_hyphens)
+        }
+        if (!w->break_hyphens) {
             continue;
-        if (s.ptr[i - 1] == '-' && hyphen_breaks(s, at, i))
+        }
+        if (s.ptr[i - 1] == '-' && hyphen_breaks(s, at, i)) {
             return i;
-        if (is_word_punct(code_at(s, back(s, i))) && dash_end(s, i))
+        }
+        if (is_word_punct(code_at(s, back(s, i))) && dash_end(s, i)) {
             return i;
+        }
     }
 }
 
@@ -599,8 +679,9 @@ static int64_t chars_of(struct str s)
 
 static bool put_line(struct wrapper *w, size_t from, size_t to)
 {
-    if (w->any && !chat_build_text(w->b, w->separator, 0, w->separator->len))
+    if (w->any && !chat_build_text(w->b, w->separator, 0, w->separator->len)) {
         return false;
+    }
     w->any = true;
     return chat_build_text(w->b, w->t, from, to);
 }
@@ -610,15 +691,17 @@ static bool wrap_line(struct wrapper *w)
     struct str s = w->s;
     size_t at = 0;
     while (at < s.len) {
-        if (w->any && is_wrap_space(code_at(s, at))) /* a later line starts without blanks */
+        if (w->any && is_wrap_space(code_at(s, at))) { /* a later line starts without blanks */
             at = chunk_end(w, at);
+        }
         size_t start = at, end = at, text_end = at;
         int64_t used = 0;
         while (end < s.len) {
             size_t next = chunk_end(w, end);
             int64_t n = chars_of(str_slice(s, end, next));
-            if (!chat_step(w->r, 1 + (uint64_t)n / 4))
+            if (!chat_step(w->r, 1 + (uint64_t)n / 4)) {
                 return false;
+            }
             if (used + n > w->width) {
                 if (n > w->width && w->break_words) { /* a word longer than a line is cut */
                     int64_t room = w->width < 1 ? 1 : w->width - used;
@@ -626,21 +709,26 @@ static bool wrap_line(struct wrapper *w)
                     struct str chunk = str_slice(s, end, next);
                     if (w->break_hyphens && n > room) {
                         size_t stop = end;
-                        for (int64_t i = 0; i < room; i++)
+                        for (int64_t i = 0; i < room; i++) {
                             stop = forward(s, stop);
+                        }
                         size_t hyphen = stop;
-                        while (hyphen > end && s.ptr[hyphen - 1] != '-')
+                        while (hyphen > end && s.ptr[hyphen - 1] != '-') {
                             hyphen--;
+                        }
                         bool other = false;
-                        for (size_t i = end; i + 1 < hyphen; i++)
+                        for (size_t i = end; i + 1 < hyphen; i++) {
                             other |= s.ptr[i] != '-';
-                        if (hyphen > end + 1 && other)
+                        }
+                        if (hyphen > end + 1 && other) {
                             cut = hyphen;
+                        }
                     }
                     for (int64_t i = 0; cut == end && i < room && chunk.len; i++) {
                         cut = forward(s, end);
-                        for (int64_t j = 1; j < room; j++)
+                        for (int64_t j = 1; j < room; j++) {
                             cut = forward(s, cut);
+                        }
                     }
                     end = cut;
                 } else if (end == start) {
@@ -652,12 +740,15 @@ static bool wrap_line(struct wrapper *w)
             end = next;
         }
         text_end = end;
-        while (text_end > start && is_wrap_space(code_at(s, back(s, text_end))))
+        while (text_end > start && is_wrap_space(code_at(s, back(s, text_end)))) {
             text_end = back(s, text_end);
-        if (text_end > start && !put_line(w, start, text_end))
+        }
+        if (text_end > start && !put_line(w, start, text_end)) {
             return false;
-        if (end == start)
+        }
+        if (end == start) {
             break;
+        }
         at = end;
     }
     return true;
@@ -676,27 +767,33 @@ bool chat_wordwrap(struct render *r, struct val v, struct call *call, struct val
                         .separator = &newline};
     struct txt *separator;
     struct list *lines;
-    if (v.kind != VAL_TEXT)
+    if (v.kind != VAL_TEXT) {
         return chat_fail(r, "'%s' object has no attribute 'splitlines'", chat_type_name(v));
+    }
     if ((!val_is_missing(call->args[0]) && !chat_arg_int(r, call->args[0], &w.width)) ||
         (!val_is_missing(call->args[1]) && !chat_truth(r, call->args[1], &w.break_words)) ||
-        (!val_is_missing(call->args[3]) && !chat_truth(r, call->args[3], &w.break_hyphens)))
+        (!val_is_missing(call->args[3]) && !chat_truth(r, call->args[3], &w.break_hyphens))) {
         return false;
+    }
     if (call->args[2].kind == VAL_TEXT) {
-        if (!chat_arg_text(r, call->args[2], "wrapstring", &separator))
+        if (!chat_arg_text(r, call->args[2], "wrapstring", &separator)) {
             return false;
+        }
         w.separator = separator;
     }
-    if (w.width <= 0)
+    if (w.width <= 0) {
         return chat_fail(r, "invalid width %lld (must be > 0)", (long long)w.width);
-    if (!chat_text_lines(r, v.text, false, &lines))
+    }
+    if (!chat_text_lines(r, v.text, false, &lines)) {
         return false;
+    }
     for (size_t i = 0; i < lines->count; i++) {
         w.t = lines->items[i].text;
         w.s = chat_str(w.t);
         w.any = false;
-        if ((i && !chat_build_text(&b, w.separator, 0, w.separator->len)) || !wrap_line(&w))
+        if ((i && !chat_build_text(&b, w.separator, 0, w.separator->len)) || !wrap_line(&w)) {
             return false;
+        }
     }
     return chat_build_done(&b, out);
 }

@@ -62,8 +62,9 @@ static void add_kind(struct lexer *x, enum token_kind kind)
 static void error(struct lexer *x, const char *message)
 {
     char *copy = arena_copy(x->arena, str_of(message));
-    if (!copy)
+    if (!copy) {
         x->failed = true;
+    }
     add(x, (struct token){.kind = TOKEN_ERROR, .line = x->line, .text = str_of(copy)});
     x->ended = true;
 }
@@ -78,16 +79,18 @@ static bool looking_at(const struct lexer *x, size_t at, const char *text)
 static size_t space_at(struct str s, size_t at)
 {
     uint32_t code;
-    if (at >= s.len)
+    if (at >= s.len) {
         return 0;
+    }
     size_t n = chat_text_decode(s, at, &code);
     return chat_char_is_space(code) ? n : 0;
 }
 
 static size_t skip_space(struct str s, size_t at)
 {
-    for (size_t n; (n = space_at(s, at)) != 0;)
+    for (size_t n; (n = space_at(s, at)) != 0;) {
         at += n;
+    }
     return at;
 }
 
@@ -96,10 +99,12 @@ static struct str strip_right(struct str s)
     size_t end = s.len;
     while (end > 0) {
         size_t start = end - 1;
-        while (start > 0 && ((unsigned char)s.ptr[start] & 0xC0) == 0x80)
+        while (start > 0 && ((unsigned char)s.ptr[start] & 0xC0) == 0x80) {
             start--;
-        if (space_at(s, start) != end - start)
+        }
+        if (space_at(s, start) != end - start) {
             break;
+        }
         end = start;
     }
     s.len = end;
@@ -109,8 +114,9 @@ static struct str strip_right(struct str s)
 static uint32_t newlines(struct str s)
 {
     uint32_t n = 0;
-    for (size_t i = 0; i < s.len; i++)
+    for (size_t i = 0; i < s.len; i++) {
         n += s.ptr[i] == '\n';
+    }
     return n;
 }
 
@@ -132,26 +138,33 @@ static void add_data(struct lexer *x, size_t end, char sign, bool is_variable)
         text = strip_right(text);
     } else if (sign != '+' && !is_variable) {
         size_t start = text.len;
-        while (start > 0 && text.ptr[start - 1] != '\n')
+        while (start > 0 && text.ptr[start - 1] != '\n') {
             start--;
-        if ((start > 0 || x->line_starting) && skip_space(text, start) == text.len)
+        }
+        if ((start > 0 || x->line_starting) && skip_space(text, start) == text.len) {
             text.len = start;
+        }
     }
-    if (text.len)
+    if (text.len) {
         add(x, (struct token){.kind = TOKEN_DATA, .line = x->line, .text = text});
+    }
 }
 
 /* The end of a tag ("%}", "#}") at `at` with its white space rule; 0 if it is not there. */
 static size_t tag_end(const struct lexer *x, size_t at, const char *mark, bool plus, bool trim)
 {
-    if (at >= x->s.len)
+    if (at >= x->s.len) {
         return 0;
-    if (x->s.ptr[at] == '-' && looking_at(x, at + 1, mark))
+    }
+    if (x->s.ptr[at] == '-' && looking_at(x, at + 1, mark)) {
         return skip_space(x->s, at + 3);
-    if (plus && x->s.ptr[at] == '+' && looking_at(x, at + 1, mark))
+    }
+    if (plus && x->s.ptr[at] == '+' && looking_at(x, at + 1, mark)) {
         return at + 3;
-    if (!looking_at(x, at, mark))
+    }
+    if (!looking_at(x, at, mark)) {
         return 0;
+    }
     at += 2;
     return trim && at < x->s.len && x->s.ptr[at] == '\n' ? at + 1 : at;
 }
@@ -166,8 +179,9 @@ static size_t raw_begin(const struct lexer *x, size_t at)
 {
     at += 2 + (sign_at(x, at + 2) != '\0');
     at = skip_space(x->s, at);
-    if (!looking_at(x, at, "raw"))
+    if (!looking_at(x, at, "raw")) {
         return 0;
+    }
     return tag_end(x, skip_space(x->s, at + 3), "%}", false, false);
 }
 
@@ -175,21 +189,25 @@ static void lex_raw(struct lexer *x, size_t content)
 {
     advance(x, content);
     for (size_t at = content; at < x->s.len; at++) {
-        if (!looking_at(x, at, "{%"))
+        if (!looking_at(x, at, "{%")) {
             continue;
+        }
         char sign = sign_at(x, at + 2);
         size_t name = skip_space(x->s, at + 2 + (sign != '\0'));
-        if (!looking_at(x, name, "endraw"))
+        if (!looking_at(x, name, "endraw")) {
             continue;
+        }
         size_t end = tag_end(x, skip_space(x->s, name + 6), "%}", true, true);
-        if (!end)
+        if (!end) {
             continue;
+        }
         add_data(x, at, sign, false);
         advance(x, end);
         return;
     }
-    if (x->at < x->s.len)
+    if (x->at < x->s.len) {
         error(x, "Missing end of raw directive");
+    }
 }
 
 static void lex_comment(struct lexer *x, size_t content)
@@ -202,8 +220,9 @@ static void lex_comment(struct lexer *x, size_t content)
             return;
         }
     }
-    if (x->at < x->s.len)
+    if (x->at < x->s.len) {
         error(x, "Missing end of comment tag");
+    }
 }
 
 /* ---- inside tags ---- */
@@ -218,14 +237,16 @@ static size_t digits_end(struct str s, size_t at, int base)
 {
     while (at < s.len) {
         bool underscore = s.ptr[at] == '_';
-        if (underscore && at + 1 >= s.len)
+        if (underscore && at + 1 >= s.len) {
             break;
+        }
         char c = s.ptr[at + underscore];
         int digit = is_digit(c)                          ? c - '0'
                     : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
                                                          : 99;
-        if (digit >= base)
+        if (digit >= base) {
             break;
+        }
         at += underscore ? 2 : 1;
     }
     return at;
@@ -234,18 +255,21 @@ static size_t digits_end(struct str s, size_t at, int base)
 /* (\d+_)*\d+ at `at`; returns its end or `at`. */
 static size_t decimal_end(struct str s, size_t at)
 {
-    if (at >= s.len || !is_digit(s.ptr[at]))
+    if (at >= s.len || !is_digit(s.ptr[at])) {
         return at;
+    }
     return digits_end(s, at, 10);
 }
 
 static size_t float_end(struct str s, size_t at)
 {
-    if (at > 0 && s.ptr[at - 1] == '.')
+    if (at > 0 && s.ptr[at - 1] == '.') {
         return 0;
+    }
     size_t whole = decimal_end(s, at), end = whole;
-    if (whole == at)
+    if (whole == at) {
         return 0;
+    }
     bool fraction = false;
     if (whole + 1 < s.len && s.ptr[whole] == '.' && is_digit(s.ptr[whole + 1])) {
         end = decimal_end(s, whole + 1);
@@ -253,11 +277,13 @@ static size_t float_end(struct str s, size_t at)
     }
     if (end < s.len && (s.ptr[end] | 32) == 'e') {
         size_t e = end + 1;
-        if (e < s.len && (s.ptr[e] == '+' || s.ptr[e] == '-'))
+        if (e < s.len && (s.ptr[e] == '+' || s.ptr[e] == '-')) {
             e++;
+        }
         size_t exponent = decimal_end(s, e);
-        if (exponent > e)
+        if (exponent > e) {
             return exponent;
+        }
     }
     return fraction ? end : 0;
 }
@@ -266,9 +292,11 @@ static void lex_number(struct lexer *x, size_t end, bool is_float)
 {
     char text[400];
     size_t n = 0;
-    for (size_t i = x->at; i < end && n + 1 < sizeof(text); i++)
-        if (x->s.ptr[i] != '_')
+    for (size_t i = x->at; i < end && n + 1 < sizeof(text); i++) {
+        if (x->s.ptr[i] != '_') {
             text[n++] = x->s.ptr[i];
+        }
+    }
     text[n] = '\0';
     struct token t = {.kind = is_float ? TOKEN_FLOAT : TOKEN_INTEGER, .line = x->line};
     if (is_float) {
@@ -302,15 +330,17 @@ static void lex_number(struct lexer *x, size_t end, bool is_float)
 
 static size_t integer_end(struct str s, size_t at)
 {
-    if (!is_digit(s.ptr[at]))
+    if (!is_digit(s.ptr[at])) {
         return 0;
+    }
     if (s.ptr[at] == '0' && at + 1 < s.len) {
         char c = s.ptr[at + 1] | 32;
         int base = c == 'b' ? 2 : c == 'o' ? 8 : c == 'x' ? 16 : 0;
         if (base) {
             size_t end = digits_end(s, at + 2, base);
-            if (end > at + 2)
+            if (end > at + 2) {
                 return end;
+            }
         }
     }
     return digits_end(s, at, s.ptr[at] == '0' ? 1 : 10);
@@ -318,8 +348,9 @@ static size_t integer_end(struct str s, size_t at)
 
 static int hex_value(char c)
 {
-    if (is_digit(c))
+    if (is_digit(c)) {
         return c - '0';
+    }
     c |= 32;
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
@@ -341,29 +372,33 @@ static const char *unescape_one(struct str s, size_t *at, char *out, size_t *n)
         return NULL;
     }
     if (c >= '0' && c <= '7') {
-        for (int i = 0; i < 3 && *at < s.len && s.ptr[*at] >= '0' && s.ptr[*at] <= '7'; i++)
+        for (int i = 0; i < 3 && *at < s.len && s.ptr[*at] >= '0' && s.ptr[*at] <= '7'; i++) {
             code = code * 8 + (uint32_t)(s.ptr[(*at)++] - '0');
+        }
     } else if (c == 'x' || c == 'u' || c == 'U') {
         size_t digits = c == 'x' ? 2 : c == 'u' ? 4 : 8;
         for (size_t i = 1; i <= digits; i++) {
             int h = *at + i < s.len ? hex_value(s.ptr[*at + i]) : -1;
-            if (h < 0)
+            if (h < 0) {
                 return c == 'x'   ? "truncated \\xXX escape"
                        : c == 'u' ? "truncated \\uXXXX escape"
                                   : "truncated \\UXXXXXXXX escape";
+            }
             code = code * 16 + (uint32_t)h;
         }
         *at += digits + 1;
-        if (code > 0x10FFFF)
+        if (code > 0x10FFFF) {
             return "illegal Unicode character";
+        }
     } else if (c == 'N') {
         return "characters by name (\\N{...}) are not supported";
     } else {
         /* not an escape: the backslash stays. Python's way over "backslashreplace" shows when a
          * character beyond ASCII follows: it becomes the text of its escape. */
         out[(*n)++] = '\\';
-        if ((unsigned char)c < 0x80)
+        if ((unsigned char)c < 0x80) {
             return NULL;
+        }
         *at += chat_text_decode(s, *at, &code);
         *n += (size_t)snprintf(out + *n, 10,
                                code < 0x100     ? "x%02x"
@@ -410,10 +445,11 @@ static size_t string_end(struct str s, size_t at)
 {
     char quote = s.ptr[at];
     for (size_t i = at + 1; i < s.len; i++) {
-        if (s.ptr[i] == '\\')
+        if (s.ptr[i] == '\\') {
             i++;
-        else if (s.ptr[i] == quote)
+        } else if (s.ptr[i] == quote) {
             return i + 1;
+        }
     }
     return 0;
 }
@@ -432,9 +468,11 @@ static const struct {
 
 const char *chat_token_name(enum token_kind kind)
 {
-    for (size_t i = 0; i < sizeof(operators) / sizeof(*operators); i++)
-        if (operators[i].kind == kind)
+    for (size_t i = 0; i < sizeof(operators) / sizeof(*operators); i++) {
+        if (operators[i].kind == kind) {
             return operators[i].text;
+        }
+    }
     static const char *const names[] = {
         [TOKEN_EOF] = "end of template",
         [TOKEN_ERROR] = "error",
@@ -479,8 +517,9 @@ static bool balance(struct lexer *x, char c)
 static void lex_operator(struct lexer *x)
 {
     for (size_t i = 0; i < sizeof(operators) / sizeof(*operators); i++) {
-        if (!looking_at(x, x->at, operators[i].text))
+        if (!looking_at(x, x->at, operators[i].text)) {
             continue;
+        }
         if (balance(x, operators[i].text[0])) {
             add_kind(x, operators[i].kind);
             advance(x, x->at + strlen(operators[i].text));
@@ -502,8 +541,9 @@ static size_t name_end(struct str s, size_t at)
     size_t start = at;
     while (at < s.len) {
         size_t n = chat_text_decode(s, at, &code);
-        if (!chat_char_is_name(code, at == start))
+        if (!chat_char_is_name(code, at == start)) {
             break;
+        }
         at += n;
     }
     return at;
@@ -515,9 +555,10 @@ static void lex_tag(struct lexer *x, bool is_block)
     x->bracket_count = 0;
     while (x->at < x->s.len && !x->ended && !x->failed) {
         size_t end = 0;
-        if (!x->bracket_count)
+        if (!x->bracket_count) {
             end = is_block ? tag_end(x, x->at, "%}", true, true)
                            : tag_end(x, x->at, "}}", false, false);
+        }
         if (end) {
             add_kind(x, is_block ? TOKEN_BLOCK_END : TOKEN_VARIABLE_END);
             advance(x, end);
@@ -552,8 +593,9 @@ static void lex_root(struct lexer *x)
         while (at < x->s.len) {
             const char *brace = memchr(x->s.ptr + at, '{', x->s.len - at);
             at = brace ? (size_t)(brace - x->s.ptr) : x->s.len;
-            if (at + 1 < x->s.len && strchr("{%#", x->s.ptr[at + 1]) && x->s.ptr[at + 1])
+            if (at + 1 < x->s.len && strchr("{%#", x->s.ptr[at + 1]) && x->s.ptr[at + 1]) {
                 break;
+            }
             at = at < x->s.len ? at + 1 : at;
         }
         if (at >= x->s.len) {
@@ -584,20 +626,23 @@ static void lex_root(struct lexer *x)
 static bool normalise(struct lexer *x, struct str source)
 {
     char *copy = arena_alloc(x->arena, source.len + 1, 1);
-    if (!copy)
+    if (!copy) {
         return false;
+    }
     size_t n = 0;
     for (size_t i = 0; i < source.len; i++) {
         if (source.ptr[i] == '\r') {
             copy[n++] = '\n';
-            if (i + 1 < source.len && source.ptr[i + 1] == '\n')
+            if (i + 1 < source.len && source.ptr[i + 1] == '\n') {
                 i++;
+            }
         } else {
             copy[n++] = source.ptr[i];
         }
     }
-    if (n && copy[n - 1] == '\n')
+    if (n && copy[n - 1] == '\n') {
         n--;
+    }
     x->s = (struct str){copy, n};
     return true;
 }
@@ -605,16 +650,19 @@ static bool normalise(struct lexer *x, struct str source)
 bool chat_lex(struct arena *arena, struct str source, struct tokens *out, struct err *err)
 {
     struct lexer x = {.arena = arena, .line = 1, .line_starting = true};
-    if (!utf8_is_valid(source))
+    if (!utf8_is_valid(source)) {
         return err_set(err, ERR_TEMPLATE, "the template is not UTF-8 (byte %zu)",
                        utf8_valid_prefix(source));
-    if (!normalise(&x, source))
+    }
+    if (!normalise(&x, source)) {
         return err_set_memory(err, source.len);
+    }
     lex_root(&x);
     add_kind(&x, TOKEN_EOF);
     out->items = x.failed ? NULL : arena_alloc(arena, x.count, sizeof(*x.items));
-    if (out->items)
+    if (out->items) {
         memcpy(out->items, x.items, x.count * sizeof(*x.items));
+    }
     out->count = x.count;
     mem_free(x.items);
     return out->items ? true : err_set_memory(err, x.count * sizeof(*x.items));

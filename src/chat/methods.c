@@ -123,13 +123,16 @@ static bool pad(struct render *r, struct val self, struct call *c, int align, st
 {
     struct txt space = {.ptr = " ", .len = 1, .chars = 1}, *fill = &space;
     int64_t width;
-    if (!chat_arg_int(r, c->args[0], &width))
+    if (!chat_arg_int(r, c->args[0], &width)) {
         return false;
+    }
     if (!val_is_missing(c->args[1])) {
-        if (!chat_arg_text(r, c->args[1], "the fill character", &fill))
+        if (!chat_arg_text(r, c->args[1], "the fill character", &fill)) {
             return false;
-        if (chat_text_chars(fill) != 1)
+        }
+        if (chat_text_chars(fill) != 1) {
             return chat_fail(r, "The fill character must be exactly one character long");
+        }
     }
     return chat_text_center(r, self.text, width, fill, align, out);
 }
@@ -154,8 +157,9 @@ static bool m_zfill(struct render *r, struct val self, struct call *c, struct va
     struct txt zero = {.ptr = "0", .len = 1, .chars = 1}, *t = self.text;
     int64_t width, chars = (int64_t)chat_text_chars(t);
     struct builder b = chat_builder(r);
-    if (!chat_arg_int(r, c->args[0], &width))
+    if (!chat_arg_int(r, c->args[0], &width)) {
         return false;
+    }
     size_t sign = t->len && (t->ptr[0] == '-' || t->ptr[0] == '+');
     return chat_build_text(&b, t, 0, sign) &&
            chat_build_fill(&b, &zero, width > chars ? (uint64_t)(width - chars) : 0) &&
@@ -168,18 +172,21 @@ static bool m_expandtabs(struct render *r, struct val self, struct call *c, stru
     struct builder b = chat_builder(r);
     int64_t size = 8, column = 0;
     uint32_t code;
-    if (!optional_int(r, c->args[0], &size))
+    if (!optional_int(r, c->args[0], &size)) {
         return false;
+    }
     for (size_t i = 0; i < t->len;) {
         size_t n = chat_text_decode(chat_str(t), i, &code);
         if (code == '\t') {
             int64_t blanks = size > 0 ? size - column % size : 0;
-            if (!chat_build_fill(&b, &space, (uint64_t)blanks))
+            if (!chat_build_fill(&b, &space, (uint64_t)blanks)) {
                 return false;
+            }
             column += blanks;
         } else {
-            if (!chat_build_text(&b, t, i, i + n))
+            if (!chat_build_text(&b, t, i, i + n)) {
                 return false;
+            }
             column = code == '\n' || code == '\r' ? 0 : column + 1;
         }
         i += n;
@@ -190,8 +197,9 @@ static bool m_expandtabs(struct render *r, struct val self, struct call *c, stru
 static bool m_removeprefix(struct render *r, struct val self, struct call *c, struct val *out)
 {
     struct txt *affix, *t = self.text;
-    if (!chat_arg_text(r, c->args[0], "removeprefix() argument", &affix))
+    if (!chat_arg_text(r, c->args[0], "removeprefix() argument", &affix)) {
         return false;
+    }
     bool hit = str_starts(chat_str(t), chat_str(affix));
     return chat_text_slice(r, t, hit ? affix->len : 0, t->len, out);
 }
@@ -199,8 +207,9 @@ static bool m_removeprefix(struct render *r, struct val self, struct call *c, st
 static bool m_removesuffix(struct render *r, struct val self, struct call *c, struct val *out)
 {
     struct txt *affix, *t = self.text;
-    if (!chat_arg_text(r, c->args[0], "removesuffix() argument", &affix))
+    if (!chat_arg_text(r, c->args[0], "removesuffix() argument", &affix)) {
         return false;
+    }
     bool hit = affix->len && str_ends(chat_str(t), chat_str(affix));
     return chat_text_slice(r, t, 0, hit ? t->len - affix->len : t->len, out);
 }
@@ -212,17 +221,21 @@ static bool window(struct render *r, struct txt *t, struct val start, struct val
                    size_t *to, bool *empty)
 {
     int64_t chars = (int64_t)chat_text_chars(t), a = 0, b = chars;
-    if (!optional_int(r, start, &a) || !optional_int(r, end, &b))
+    if (!optional_int(r, start, &a) || !optional_int(r, end, &b)) {
         return false;
-    if (b > chars)
+    }
+    if (b > chars) {
         b = chars;
-    else if (b < 0)
+    } else if (b < 0) {
         b = b + chars < 0 ? 0 : b + chars;
-    if (a < 0)
+    }
+    if (a < 0) {
         a = a + chars < 0 ? 0 : a + chars;
+    }
     *empty = a > b;
-    if (*empty)
+    if (*empty) {
         a = b;
+    }
     *from = chat_text_offset(t, (size_t)a);
     *to = chat_text_offset(t, (size_t)b);
     return chat_step(r, 1 + t->len / 16);
@@ -230,13 +243,16 @@ static bool window(struct render *r, struct txt *t, struct val start, struct val
 
 static size_t find_last(struct str s, struct str needle, size_t from, size_t to)
 {
-    if (to - from < needle.len)
+    if (to - from < needle.len) {
         return SIZE_MAX;
+    }
     for (size_t at = to - needle.len;; at--) {
-        if (!needle.len || memcmp(s.ptr + at, needle.ptr, needle.len) == 0)
+        if (!needle.len || memcmp(s.ptr + at, needle.ptr, needle.len) == 0) {
             return at;
-        if (at == from)
+        }
+        if (at == from) {
             return SIZE_MAX;
+        }
     }
 }
 
@@ -248,11 +264,13 @@ static bool find(struct render *r, struct val self, struct call *c, bool last, b
     bool empty;
     if (!chat_arg_text(r, c->args[0], "the text to find", &needle) ||
         !window(r, t, c->args[1], c->args[2], &from, &to, &empty) ||
-        (last && !chat_step(r, (to - from) / 4)))
+        (last && !chat_step(r, (to - from) / 4))) {
         return false;
+    }
     struct str s = str_slice(chat_str(t), 0, to);
-    if (!empty)
+    if (!empty) {
         at = last ? find_last(s, chat_str(needle), from, to) : str_find(s, chat_str(needle), from);
+    }
     if (at == SIZE_MAX) {
         *out = val_int(-1);
         return !must || chat_fail(r, "substring not found");
@@ -289,15 +307,18 @@ static bool m_count(struct render *r, struct val self, struct call *c, struct va
     int64_t n = 0;
     bool empty;
     if (!chat_arg_text(r, c->args[0], "count() argument", &needle) ||
-        !window(r, t, c->args[1], c->args[2], &from, &to, &empty))
+        !window(r, t, c->args[1], c->args[2], &from, &to, &empty)) {
         return false;
+    }
     struct str s = str_slice(chat_str(t), from, to);
     if (!empty && !needle->len) {
         struct txt part = {.ptr = s.ptr, .len = s.len, .chars = SIZE_MAX};
         n = (int64_t)chat_text_chars(&part) + 1;
     } else if (!empty) {
-        for (size_t at = 0; (at = str_find(s, chat_str(needle), at)) != SIZE_MAX; at += needle->len)
+        for (size_t at = 0; (at = str_find(s, chat_str(needle), at)) != SIZE_MAX;
+             at += needle->len) {
             n++;
+        }
     }
     *out = val_int(n);
     return true;
@@ -310,21 +331,24 @@ static bool affix(struct render *r, struct val self, struct call *c, const char 
     bool empty, hit = false;
     struct val *items = &c->args[0];
     if (c->args[0].kind == VAL_TUPLE) {
-        if (!chat_list_load(r, c->args[0].list))
+        if (!chat_list_load(r, c->args[0].list)) {
             return false;
+        }
         items = c->args[0].list->items;
         count = c->args[0].list->count;
     } else if (c->args[0].kind != VAL_TEXT) {
         return chat_fail(r, "%s first arg must be str or a tuple of str, not %s", name,
                          chat_type_name(c->args[0]));
     }
-    if (!window(r, self.text, c->args[1], c->args[2], &from, &to, &empty))
+    if (!window(r, self.text, c->args[1], c->args[2], &from, &to, &empty)) {
         return false;
+    }
     struct str s = str_slice(chat_str(self.text), from, to);
     for (size_t i = 0; i < count && !hit; i++) {
-        if (items[i].kind != VAL_TEXT)
+        if (items[i].kind != VAL_TEXT) {
             return chat_fail(r, "tuple for %s must only contain str, not %s", name,
                              chat_type_name(items[i]));
+        }
         struct str part = chat_str(items[i].text);
         hit = !empty && (starts ? str_starts(s, part) : str_ends(s, part));
     }
@@ -369,12 +393,14 @@ static bool split_spaces(struct render *r, const struct txt *t, uint64_t max, st
         }
         while (i < s.len) {
             n = chat_text_decode(s, i, &code);
-            if (chat_char_is_space(code))
+            if (chat_char_is_space(code)) {
                 break;
+            }
             i += n;
         }
-        if (!add_slice(r, l, t, start, i))
+        if (!add_slice(r, l, t, start, i)) {
             return false;
+        }
     }
     return true;
 }
@@ -382,8 +408,9 @@ static bool split_spaces(struct render *r, const struct txt *t, uint64_t max, st
 static size_t char_before(struct str s, size_t at)
 {
     size_t start = at - 1;
-    while (start > 0 && ((unsigned char)s.ptr[start] & 0xC0) == 0x80)
+    while (start > 0 && ((unsigned char)s.ptr[start] & 0xC0) == 0x80) {
         start--;
+    }
     return start;
 }
 
@@ -408,12 +435,14 @@ static bool rsplit_spaces(struct render *r, const struct txt *t, uint64_t max, s
         while (i > 0) {
             start = char_before(s, i);
             chat_text_decode(s, start, &code);
-            if (chat_char_is_space(code))
+            if (chat_char_is_space(code)) {
                 break;
+            }
             i = start;
         }
-        if (!add_slice(r, l, t, i, end))
+        if (!add_slice(r, l, t, i, end)) {
             return false;
+        }
     }
     return true;
 }
@@ -434,43 +463,53 @@ static bool split(struct render *r, struct val self, struct call *c, bool right,
     struct list *l = chat_list_new(r, 0);
     int64_t limit = -1;
     if (!l || (!val_is_missing(c->args[1]) && !chat_arg_int(r, c->args[1], &limit)) ||
-        !chat_step(r, 1 + s.len / 8))
+        !chat_step(r, 1 + s.len / 8)) {
         return false;
+    }
     uint64_t max = limit < 0 ? UINT64_MAX : (uint64_t)limit;
     *out = val_list(l);
     if (!given(c->args[0])) {
-        if (!(right ? rsplit_spaces : split_spaces)(r, t, max, l))
+        if (!(right ? rsplit_spaces : split_spaces)(r, t, max, l)) {
             return false;
-        if (right)
+        }
+        if (right) {
             reverse_items(l);
+        }
         return true;
     }
-    if (!chat_arg_text(r, c->args[0], "separator", &separator))
+    if (!chat_arg_text(r, c->args[0], "separator", &separator)) {
         return false;
-    if (!separator->len)
+    }
+    if (!separator->len) {
         return chat_fail(r, "empty separator");
+    }
     if (right) {
         size_t end = s.len;
         while (max-- > 0) {
             size_t at = find_last(s, chat_str(separator), 0, end);
-            if (at == SIZE_MAX)
+            if (at == SIZE_MAX) {
                 break;
-            if (!add_slice(r, l, t, at + separator->len, end))
+            }
+            if (!add_slice(r, l, t, at + separator->len, end)) {
                 return false;
+            }
             end = at;
         }
-        if (!add_slice(r, l, t, 0, end))
+        if (!add_slice(r, l, t, 0, end)) {
             return false;
+        }
         reverse_items(l);
         return true;
     }
     size_t at = 0;
     while (max-- > 0) {
         size_t hit = str_find(s, chat_str(separator), at);
-        if (hit == SIZE_MAX)
+        if (hit == SIZE_MAX) {
             break;
-        if (!add_slice(r, l, t, at, hit))
+        }
+        if (!add_slice(r, l, t, at, hit)) {
             return false;
+        }
         at = hit + separator->len;
     }
     return add_slice(r, l, t, at, s.len);
@@ -498,18 +537,22 @@ static bool partition(struct render *r, struct val self, struct call *c, bool ri
 {
     struct txt *separator, *t = self.text;
     struct list *l = chat_list_new(r, 3);
-    if (!l || !chat_arg_text(r, c->args[0], "separator", &separator))
+    if (!l || !chat_arg_text(r, c->args[0], "separator", &separator)) {
         return false;
-    if (!separator->len)
+    }
+    if (!separator->len) {
         return chat_fail(r, "empty separator");
+    }
     size_t at = right ? find_last(chat_str(t), chat_str(separator), 0, t->len)
                       : str_find(chat_str(t), chat_str(separator), 0);
     *out = val_tuple(l);
-    if (!chat_step(r, 1 + t->len / 8))
+    if (!chat_step(r, 1 + t->len / 8)) {
         return false;
-    if (at == SIZE_MAX)
+    }
+    if (at == SIZE_MAX) {
         return add_slice(r, l, t, 0, right ? 0 : t->len) && add_slice(r, l, t, 0, 0) &&
                add_slice(r, l, t, right ? 0 : t->len, t->len);
+    }
     return add_slice(r, l, t, 0, at) && add_slice(r, l, t, at, at + separator->len) &&
            add_slice(r, l, t, at + separator->len, t->len);
 }
@@ -528,23 +571,29 @@ static bool m_join(struct render *r, struct val self, struct call *c, struct val
 {
     struct builder b = chat_builder(r);
     struct iter *it;
-    if (!chat_is_iterable(c->args[0]))
+    if (!chat_is_iterable(c->args[0])) {
         return chat_fail(r, "can only join an iterable");
-    if (!chat_iter(r, c->args[0], &it))
+    }
+    if (!chat_iter(r, c->args[0], &it)) {
         return false;
+    }
     for (size_t i = 0;; i++) {
         struct val item;
         bool more;
-        if (!chat_next(r, it, &item, &more) || !chat_step(r, 1))
+        if (!chat_next(r, it, &item, &more) || !chat_step(r, 1)) {
             return false;
-        if (!more)
+        }
+        if (!more) {
             return chat_build_done(&b, out);
-        if (item.kind != VAL_TEXT)
+        }
+        if (item.kind != VAL_TEXT) {
             return chat_fail(r, "sequence item %zu: expected str instance, %s found", i,
                              chat_type_name(item));
+        }
         if ((i && !chat_build_text(&b, self.text, 0, self.text->len)) ||
-            !chat_build_text(&b, item.text, 0, item.text->len))
+            !chat_build_text(&b, item.text, 0, item.text->len)) {
             return false;
+        }
     }
 }
 
@@ -583,21 +632,24 @@ static bool m_list_index(struct render *r, struct val self, struct call *c, stru
     struct list *l = self.list;
     int64_t from = 0, to;
     if (self.kind == VAL_RANGE) {
-        if (!chat_to_list(r, self, &l))
+        if (!chat_to_list(r, self, &l)) {
             return false;
+        }
     } else if (!chat_list_load(r, l)) {
         return false;
     }
     int64_t count = (int64_t)l->count;
     to = count;
-    if (!optional_int(r, c->args[1], &from) || !optional_int(r, c->args[2], &to))
+    if (!optional_int(r, c->args[1], &from) || !optional_int(r, c->args[2], &to)) {
         return false;
+    }
     from = from < 0 ? (from + count < 0 ? 0 : from + count) : from;
     to = to < 0 ? to + count : to > count ? count : to;
     for (int64_t i = from; i < to; i++) {
         bool same;
-        if (!chat_step(r, 1) || !chat_equal(r, l->items[i], c->args[0], &same))
+        if (!chat_step(r, 1) || !chat_equal(r, l->items[i], c->args[0], &same)) {
             return false;
+        }
         if (same) {
             *out = val_int(i);
             return true;
@@ -610,12 +662,14 @@ static bool m_list_count(struct render *r, struct val self, struct call *c, stru
 {
     struct list *l;
     int64_t n = 0;
-    if (!chat_to_list(r, self, &l))
+    if (!chat_to_list(r, self, &l)) {
         return false;
+    }
     for (size_t i = 0; i < l->count; i++) {
         bool same;
-        if (!chat_step(r, 1) || !chat_equal(r, l->items[i], c->args[0], &same))
+        if (!chat_step(r, 1) || !chat_equal(r, l->items[i], c->args[0], &same)) {
             return false;
+        }
         n += same;
     }
     *out = val_int(n);
@@ -635,17 +689,22 @@ static bool m_list_pop(struct render *r, struct val self, struct call *c, struct
     struct list *l = self.list;
     int64_t index = -1;
     if (!chat_list_load(r, l) ||
-        (!val_is_missing(c->args[0]) && !chat_arg_int(r, c->args[0], &index)))
+        (!val_is_missing(c->args[0]) && !chat_arg_int(r, c->args[0], &index))) {
         return false;
-    if (!l->count)
+    }
+    if (!l->count) {
         return chat_fail(r, "pop from empty list");
-    if (index < 0)
+    }
+    if (index < 0) {
         index += (int64_t)l->count;
-    if (index < 0 || (size_t)index >= l->count)
+    }
+    if (index < 0 || (size_t)index >= l->count) {
         return chat_fail(r, "pop index out of range");
+    }
     *out = l->items[index];
-    for (size_t i = (size_t)index + 1; i < l->count; i++)
+    for (size_t i = (size_t)index + 1; i < l->count; i++) {
         l->items[i - 1] = l->items[i];
+    }
     l->count--;
     return chat_step(r, 1 + (l->count - (size_t)index) / 16);
 }
@@ -653,8 +712,9 @@ static bool m_list_pop(struct render *r, struct val self, struct call *c, struct
 static bool m_list_clear(struct render *r, struct val self, struct call *c, struct val *out)
 {
     (void)c;
-    if (!chat_list_load(r, self.list))
+    if (!chat_list_load(r, self.list)) {
         return false;
+    }
     self.list->count = 0;
     *out = val_none();
     return true;
@@ -664,18 +724,21 @@ static bool m_list_clear(struct render *r, struct val self, struct call *c, stru
 
 static bool m_get(struct render *r, struct val self, struct call *c, struct val *out)
 {
-    if (!chat_dict_get(r, self.dict, c->args[0], out))
+    if (!chat_dict_get(r, self.dict, c->args[0], out)) {
         return false;
-    if (val_is_missing(*out))
+    }
+    if (val_is_missing(*out)) {
         *out = val_is_missing(c->args[1]) ? val_none() : c->args[1];
+    }
     return true;
 }
 
 static bool view_of(struct render *r, struct val self, enum view_kind kind, struct val *out)
 {
     struct view *view = chat_alloc(r, 1, sizeof(*view));
-    if (!view)
+    if (!view) {
         return false;
+    }
     *view = (struct view){.dict = self.dict, .kind = kind};
     *out = (struct val){.kind = VAL_VIEW, .view = view};
     return true;
@@ -703,11 +766,14 @@ static bool m_dict_copy(struct render *r, struct val self, struct call *c, struc
 {
     struct dict *from = self.dict, *d;
     (void)c;
-    if (!chat_dict_load(r, from) || !(d = chat_dict_new(r, from->count)))
+    if (!chat_dict_load(r, from) || !(d = chat_dict_new(r, from->count))) {
         return false;
-    for (size_t i = 0; i < from->count; i++)
-        if (!chat_dict_set(r, d, from->entries[i].key, from->entries[i].value))
+    }
+    for (size_t i = 0; i < from->count; i++) {
+        if (!chat_dict_set(r, d, from->entries[i].key, from->entries[i].value)) {
             return false;
+        }
+    }
     *out = val_dict(d);
     return true;
 }
@@ -717,11 +783,15 @@ static bool m_fromkeys(struct render *r, struct val self, struct call *c, struct
     struct list *l;
     struct dict *d;
     (void)self;
-    if (!chat_to_list(r, c->args[0], &l) || !(d = chat_dict_new(r, l->count)))
+    if (!chat_to_list(r, c->args[0], &l) || !(d = chat_dict_new(r, l->count))) {
         return false;
-    for (size_t i = 0; i < l->count; i++)
-        if (!chat_dict_set(r, d, l->items[i], val_is_missing(c->args[1]) ? val_none() : c->args[1]))
+    }
+    for (size_t i = 0; i < l->count; i++) {
+        if (!chat_dict_set(r, d, l->items[i],
+                           val_is_missing(c->args[1]) ? val_none() : c->args[1])) {
             return false;
+        }
+    }
     *out = val_dict(d);
     return true;
 }
@@ -733,8 +803,9 @@ static bool m_bit_length(struct render *r, struct val self, struct call *c, stru
     int64_t i = val_as_int(self), n = 0;
     (void)r;
     (void)c;
-    for (uint64_t u = i < 0 ? 0 - (uint64_t)i : (uint64_t)i; u; u >>= 1)
+    for (uint64_t u = i < 0 ? 0 - (uint64_t)i : (uint64_t)i; u; u >>= 1) {
         n++;
+    }
     *out = val_int(n);
     return true;
 }
@@ -872,9 +943,11 @@ static const char *const none[] = {NULL};
 
 static const struct method_def *search(const struct method_def *table, struct str name)
 {
-    for (; table->name; table++)
-        if (str_eq(name, str_of(table->name)))
+    for (; table->name; table++) {
+        if (str_eq(name, str_of(table->name))) {
             return table;
+        }
+    }
     return NULL;
 }
 
@@ -884,8 +957,9 @@ const struct method_def *chat_method_find(struct val self, struct str name, bool
     const struct method_def *table = NULL, *hit = NULL;
     switch (self.kind) {
     case VAL_TEXT:
-        if (self.text->markup)
+        if (self.text->markup) {
             hit = search(markup_methods, name);
+        }
         table = text_methods;
         break;
     case VAL_LIST:
@@ -916,7 +990,8 @@ const struct method_def *chat_method_find(struct val self, struct str name, bool
     default:
         return NULL;
     }
-    for (; *unsafe; unsafe++)
+    for (; *unsafe; unsafe++) {
         *is_unsafe |= str_eq(name, str_of(*unsafe));
+    }
     return hit ? hit : search(table, name);
 }

@@ -49,8 +49,9 @@ static void *fail_at(struct parser *p, uint32_t line, const char *format, ...)
 {
     char text[800];
     va_list args;
-    if (p->failed)
+    if (p->failed) {
         return NULL;
+    }
     p->failed = true;
     va_start(args, format);
     vsnprintf(text, sizeof(text), format, args);
@@ -64,10 +65,11 @@ static void *take(struct parser *p, size_t count, size_t size)
     void *m = arena_alloc(p->arena, count ? count : 1, size);
     if (!m && !p->failed) {
         p->failed = true;
-        if (p->arena->limit_bytes && p->arena->used_total + count * size >= p->arena->limit_bytes)
+        if (p->arena->limit_bytes && p->arena->used_total + count * size >= p->arena->limit_bytes) {
             err_set(p->err, ERR_TEMPLATE, "the template is too large to parse");
-        else
+        } else {
             err_set_memory(p->err, count * size);
+        }
     }
     return m;
 }
@@ -85,37 +87,44 @@ static struct node *node_new(struct parser *p, enum node_kind kind, uint32_t lin
 
 static void deepen(struct node *node, const struct node *child)
 {
-    if (child && child->depth >= node->depth)
+    if (child && child->depth >= node->depth) {
         node->depth = child->depth + 1;
+    }
 }
 
 /* Finishes a node: the bound on the tree's depth is the bound on the C stack when it is evaluated.
  */
 static struct node *done(struct parser *p, struct node *n)
 {
-    if (!n || p->failed)
+    if (!n || p->failed) {
         return NULL;
+    }
     deepen(n, n->a);
     deepen(n, n->b);
     deepen(n, n->c);
-    for (size_t i = 0; i < n->items.count; i++)
+    for (size_t i = 0; i < n->items.count; i++) {
         deepen(n, n->items.items[i]);
-    if (n->depth > p->tree->depth_max)
+    }
+    if (n->depth > p->tree->depth_max) {
         return fail_at(p, n->line, "nested deeper than %zu levels", p->tree->depth_max);
+    }
     return n;
 }
 
 static bool list_add(struct parser *p, struct node_list *l, struct node *n)
 {
-    if (!n)
+    if (!n) {
         return false;
+    }
     if (l->n.count == l->cap) {
         size_t cap = l->cap ? l->cap * 2 : 4;
         struct node **items = take(p, cap, sizeof(struct node *));
-        if (!items)
+        if (!items) {
             return false;
-        if (l->n.count)
+        }
+        if (l->n.count) {
             memcpy(items, l->n.items, l->n.count * sizeof(*items));
+        }
         l->n.items = items;
         l->cap = cap;
     }
@@ -131,15 +140,17 @@ static const char *token_text(const struct token *t, char out[STR_QUOTE_MAX])
 /* Raises what the lexer found wrong as soon as the parser gets there. */
 static bool check(struct parser *p)
 {
-    if (p->at->kind == TOKEN_ERROR)
+    if (p->at->kind == TOKEN_ERROR) {
         fail_at(p, p->at->line, "%.*s", STR_ARG(p->at->text));
+    }
     return !p->failed;
 }
 
 static bool next(struct parser *p)
 {
-    if (p->at->kind != TOKEN_EOF && p->at->kind != TOKEN_ERROR)
+    if (p->at->kind != TOKEN_EOF && p->at->kind != TOKEN_ERROR) {
         p->at++;
+    }
     return check(p);
 }
 
@@ -166,34 +177,39 @@ static bool skip_word(struct parser *p, const char *word)
 static bool expect(struct parser *p, enum token_kind kind)
 {
     char got[STR_QUOTE_MAX];
-    if (is_kind(p, kind))
+    if (is_kind(p, kind)) {
         return next(p);
-    if (!check(p))
+    }
+    if (!check(p)) {
         return false;
-    if (is_kind(p, TOKEN_EOF))
+    }
+    if (is_kind(p, TOKEN_EOF)) {
         fail_at(p, p->at->line, "unexpected end of template, expected '%s'.",
                 chat_token_name(kind));
-    else
+    } else {
         fail_at(p, p->at->line, "expected token '%s', got '%s'", chat_token_name(kind),
                 token_text(p->at, got));
+    }
     return false;
 }
 
 static bool expect_word(struct parser *p, const char *word)
 {
     char got[STR_QUOTE_MAX];
-    if (is_word(p->at, word))
+    if (is_word(p->at, word)) {
         return next(p);
+    }
     fail_at(p, p->at->line, "expected token '%s', got '%s'", word, token_text(p->at, got));
     return false;
 }
 
 static bool enter(struct parser *p)
 {
-    if (p->depth >= p->tree->depth_max)
+    if (p->depth >= p->tree->depth_max) {
         fail_at(p, p->at->line, "nested deeper than %zu levels", p->tree->depth_max);
-    else
+    } else {
         p->depth++;
+    }
     return !p->failed;
 }
 
@@ -225,24 +241,31 @@ static struct node *parse_tuple(struct parser *p, bool simple, bool with_cond, c
     uint32_t line = p->at->line;
     bool is_tuple = false;
     for (;;) {
-        if (items.n.count && !expect(p, TOKEN_COMMA))
+        if (items.n.count && !expect(p, TOKEN_COMMA)) {
             return NULL;
-        if (is_tuple_end(p, extra))
+        }
+        if (is_tuple_end(p, extra)) {
             break;
-        if (!list_add(p, &items, simple ? parse_primary(p) : parse_expression(p, with_cond)))
+        }
+        if (!list_add(p, &items, simple ? parse_primary(p) : parse_expression(p, with_cond))) {
             return NULL;
-        if (!is_kind(p, TOKEN_COMMA))
+        }
+        if (!is_kind(p, TOKEN_COMMA)) {
             break;
+        }
         is_tuple = true;
         line = p->at->line;
     }
-    if (!is_tuple && items.n.count)
+    if (!is_tuple && items.n.count) {
         return items.n.items[0];
-    if (!is_tuple && !in_parens)
+    }
+    if (!is_tuple && !in_parens) {
         return fail_at(p, p->at->line, "Expected an expression, got '%s'", token_text(p->at, got));
+    }
     struct node *n = node_new(p, NODE_TUPLE, line);
-    if (n)
+    if (n) {
         n->items = items.n;
+    }
     return done(p, n);
 }
 
@@ -250,15 +273,19 @@ static struct node *parse_list(struct parser *p)
 {
     struct node *n = node_new(p, NODE_LIST, p->at->line);
     struct node_list items = {0};
-    if (!n || !next(p))
+    if (!n || !next(p)) {
         return NULL;
+    }
     while (!is_kind(p, TOKEN_RBRACKET)) {
-        if (items.n.count && !expect(p, TOKEN_COMMA))
+        if (items.n.count && !expect(p, TOKEN_COMMA)) {
             return NULL;
-        if (is_kind(p, TOKEN_RBRACKET))
+        }
+        if (is_kind(p, TOKEN_RBRACKET)) {
             break;
-        if (!list_add(p, &items, parse_expression(p, true)))
+        }
+        if (!list_add(p, &items, parse_expression(p, true))) {
             return NULL;
+        }
     }
     n->items = items.n;
     return expect(p, TOKEN_RBRACKET) ? done(p, n) : NULL;
@@ -268,16 +295,20 @@ static struct node *parse_dict(struct parser *p)
 {
     struct node *n = node_new(p, NODE_DICT, p->at->line);
     struct node_list items = {0};
-    if (!n || !next(p))
+    if (!n || !next(p)) {
         return NULL;
+    }
     while (!is_kind(p, TOKEN_RBRACE)) {
-        if (items.n.count && !expect(p, TOKEN_COMMA))
+        if (items.n.count && !expect(p, TOKEN_COMMA)) {
             return NULL;
-        if (is_kind(p, TOKEN_RBRACE))
+        }
+        if (is_kind(p, TOKEN_RBRACE)) {
             break;
+        }
         if (!list_add(p, &items, parse_expression(p, true)) || !expect(p, TOKEN_COLON) ||
-            !list_add(p, &items, parse_expression(p, true)))
+            !list_add(p, &items, parse_expression(p, true))) {
             return NULL;
+        }
     }
     n->items = items.n;
     return expect(p, TOKEN_RBRACE) ? done(p, n) : NULL;
@@ -286,8 +317,9 @@ static struct node *parse_dict(struct parser *p)
 static struct node *const_node(struct parser *p, uint32_t line, struct val value)
 {
     struct node *n = node_new(p, NODE_CONST, line);
-    if (n)
+    if (n) {
         n->value = value;
+    }
     return n;
 }
 
@@ -296,23 +328,28 @@ static struct node *parse_string(struct parser *p)
 {
     uint32_t line = p->at->line;
     size_t len = 0, n = 0;
-    for (const struct token *t = p->at; t->kind == TOKEN_STRING; t++)
+    for (const struct token *t = p->at; t->kind == TOKEN_STRING; t++) {
         len += t->text.len;
+    }
     struct str all = p->at->text;
     if (look(p)->kind == TOKEN_STRING) {
         char *bytes = take(p, len + 1, 1);
-        if (!bytes)
+        if (!bytes) {
             return NULL;
+        }
         for (const struct token *t = p->at; t->kind == TOKEN_STRING; t++) {
-            if (t->text.len)
+            if (t->text.len) {
                 memcpy(bytes + n, t->text.ptr, t->text.len);
+            }
             n += t->text.len;
         }
         all = (struct str){bytes, len};
     }
-    while (is_kind(p, TOKEN_STRING))
-        if (!next(p))
+    while (is_kind(p, TOKEN_STRING)) {
+        if (!next(p)) {
             return NULL;
+        }
+    }
     struct txt *t = constant(p, all);
     return t ? const_node(p, line, val_text(t)) : NULL;
 }
@@ -320,17 +357,22 @@ static struct node *parse_string(struct parser *p)
 static struct node *parse_name(struct parser *p)
 {
     const struct token t = *p->at;
-    if (!next(p))
+    if (!next(p)) {
         return NULL;
-    if (is_word(&t, "true") || is_word(&t, "True"))
+    }
+    if (is_word(&t, "true") || is_word(&t, "True")) {
         return const_node(p, t.line, val_bool(true));
-    if (is_word(&t, "false") || is_word(&t, "False"))
+    }
+    if (is_word(&t, "false") || is_word(&t, "False")) {
         return const_node(p, t.line, val_bool(false));
-    if (is_word(&t, "none") || is_word(&t, "None"))
+    }
+    if (is_word(&t, "none") || is_word(&t, "None")) {
         return const_node(p, t.line, val_none());
+    }
     struct node *n = node_new(p, NODE_NAME, t.line);
-    if (n)
+    if (n) {
         n->name = t.text;
+    }
     return n;
 }
 
@@ -351,15 +393,17 @@ static struct node *parse_primary(struct parser *p)
     case TOKEN_LPAREN:
     case TOKEN_LBRACKET:
     case TOKEN_LBRACE:
-        if (!enter(p))
+        if (!enter(p)) {
             return NULL;
-        if (t.kind == TOKEN_LBRACKET)
+        }
+        if (t.kind == TOKEN_LBRACKET) {
             n = parse_list(p);
-        else if (t.kind == TOKEN_LBRACE)
+        } else if (t.kind == TOKEN_LBRACE) {
             n = parse_dict(p);
-        else if (next(p) && (n = parse_tuple(p, false, true, NULL, true)) != NULL &&
-                 !expect(p, TOKEN_RPAREN))
+        } else if (next(p) && (n = parse_tuple(p, false, true, NULL, true)) != NULL &&
+                   !expect(p, TOKEN_RPAREN)) {
             n = NULL;
+        }
         p->depth--;
         return n;
     default:
@@ -374,20 +418,25 @@ static struct node *parse_subscribed(struct parser *p)
     struct node *parts[3] = {NULL, NULL, NULL};
     if (!is_kind(p, TOKEN_COLON)) {
         parts[0] = parse_expression(p, true);
-        if (!parts[0] || !is_kind(p, TOKEN_COLON))
+        if (!parts[0] || !is_kind(p, TOKEN_COLON)) {
             return parts[0];
+        }
     }
-    if (!next(p))
+    if (!next(p)) {
         return NULL;
+    }
     if (!is_kind(p, TOKEN_COLON) && !is_kind(p, TOKEN_RBRACKET) && !is_kind(p, TOKEN_COMMA) &&
-        !(parts[1] = parse_expression(p, true)))
+        !(parts[1] = parse_expression(p, true))) {
         return NULL;
+    }
     if (is_kind(p, TOKEN_COLON)) {
-        if (!next(p))
+        if (!next(p)) {
             return NULL;
+        }
         if (!is_kind(p, TOKEN_RBRACKET) && !is_kind(p, TOKEN_COMMA) &&
-            !(parts[2] = parse_expression(p, true)))
+            !(parts[2] = parse_expression(p, true))) {
             return NULL;
+        }
     }
     struct node *n = node_new(p, NODE_SLICE, line);
     if (n) {
@@ -401,18 +450,22 @@ static struct node *parse_subscribed(struct parser *p)
 static struct node *parse_dot(struct parser *p, struct node *node)
 {
     uint32_t line = p->at->line;
-    if (!next(p))
+    if (!next(p)) {
         return NULL;
+    }
     const struct token t = *p->at;
-    if (t.kind != TOKEN_NAME && t.kind != TOKEN_INTEGER)
+    if (t.kind != TOKEN_NAME && t.kind != TOKEN_INTEGER) {
         return fail_at(p, t.line, "expected name or number");
+    }
     struct node *n = node_new(p, t.kind == TOKEN_NAME ? NODE_ATTR : NODE_ITEM, line);
-    if (!n || !next(p))
+    if (!n || !next(p)) {
         return NULL;
+    }
     n->a = node;
     n->name = t.text;
-    if (t.kind == TOKEN_INTEGER && !(n->b = const_node(p, t.line, val_int(t.integer))))
+    if (t.kind == TOKEN_INTEGER && !(n->b = const_node(p, t.line, val_int(t.integer)))) {
         return NULL;
+    }
     return done(p, n);
 }
 
@@ -420,24 +473,29 @@ static struct node *parse_subscript(struct parser *p, struct node *node)
 {
     struct node *n = node_new(p, NODE_ITEM, p->at->line);
     struct node_list parts = {0};
-    if (!n || !enter(p) || !next(p))
+    if (!n || !enter(p) || !next(p)) {
         return NULL;
+    }
     while (!is_kind(p, TOKEN_RBRACKET)) {
-        if (parts.n.count && !expect(p, TOKEN_COMMA))
+        if (parts.n.count && !expect(p, TOKEN_COMMA)) {
             return NULL;
-        if (!list_add(p, &parts, parse_subscribed(p)))
+        }
+        if (!list_add(p, &parts, parse_subscribed(p))) {
             return NULL;
+        }
     }
     p->depth--;
-    if (!expect(p, TOKEN_RBRACKET))
+    if (!expect(p, TOKEN_RBRACKET)) {
         return NULL;
+    }
     n->a = node;
     if (parts.n.count == 1) {
         n->b = parts.n.items[0];
     } else {
         n->b = node_new(p, NODE_TUPLE, n->line);
-        if (n->b)
+        if (n->b) {
             n->b->items = parts.n;
+        }
         n->b = done(p, n->b);
     }
     return n->b ? done(p, n) : NULL;
@@ -446,21 +504,25 @@ static struct node *parse_subscript(struct parser *p, struct node *node)
 static bool add_keyword(struct parser *p, struct signature *sig, size_t *cap, struct str name,
                         struct node *value)
 {
-    if (!value)
+    if (!value) {
         return false;
-    for (size_t i = 0; i < sig->keyword_count; i++)
+    }
+    for (size_t i = 0; i < sig->keyword_count; i++) {
         if (str_eq(sig->keywords[i].name, name)) {
             char quoted[STR_QUOTE_MAX];
             fail_at(p, p->at->line, "keyword argument repeated: %s", str_quote(quoted, name));
             return false;
         }
+    }
     if (sig->keyword_count == *cap) {
         size_t bigger = *cap ? *cap * 2 : 4;
         struct arg *args = take(p, bigger, sizeof(*args));
-        if (!args)
+        if (!args) {
             return false;
-        if (*cap)
+        }
+        if (*cap) {
             memcpy(args, sig->keywords, *cap * sizeof(*args));
+        }
         sig->keywords = args;
         *cap = bigger;
     }
@@ -478,23 +540,27 @@ static bool parse_argument(struct parser *p, struct signature *sig, struct node_
                            size_t *cap, uint32_t line)
 {
     if (is_kind(p, TOKEN_MUL)) {
-        if (sig->star || sig->star_star)
+        if (sig->star || sig->star_star) {
             return bad_call(p, line);
+        }
         return next(p) && (sig->star = parse_expression(p, true)) != NULL;
     }
     if (is_kind(p, TOKEN_POW)) {
-        if (sig->star_star)
+        if (sig->star_star) {
             return bad_call(p, line);
+        }
         return next(p) && (sig->star_star = parse_expression(p, true)) != NULL;
     }
     if (is_kind(p, TOKEN_NAME) && look(p)->kind == TOKEN_ASSIGN) {
         struct str name = p->at->text;
-        if (sig->star_star)
+        if (sig->star_star) {
             return bad_call(p, line);
+        }
         return next(p) && next(p) && add_keyword(p, sig, cap, name, parse_expression(p, true));
     }
-    if (sig->star || sig->star_star || sig->keyword_count)
+    if (sig->star || sig->star_star || sig->keyword_count) {
         return bad_call(p, line);
+    }
     return list_add(p, args, parse_expression(p, true));
 }
 
@@ -505,15 +571,19 @@ static struct signature *parse_call_args(struct parser *p)
     size_t cap = 0;
     uint32_t line = p->at->line;
     bool comma = false;
-    if (!sig || !enter(p) || !next(p))
+    if (!sig || !enter(p) || !next(p)) {
         return NULL;
+    }
     while (!is_kind(p, TOKEN_RPAREN)) {
-        if (comma && !expect(p, TOKEN_COMMA))
+        if (comma && !expect(p, TOKEN_COMMA)) {
             return NULL;
-        if (comma && is_kind(p, TOKEN_RPAREN))
+        }
+        if (comma && is_kind(p, TOKEN_RPAREN)) {
             break;
-        if (!parse_argument(p, sig, &args, &cap, line))
+        }
+        if (!parse_argument(p, sig, &args, &cap, line)) {
             return NULL;
+        }
         comma = true;
     }
     p->depth--;
@@ -523,10 +593,12 @@ static struct signature *parse_call_args(struct parser *p)
 
 static void deepen_signature(struct node *n)
 {
-    for (size_t i = 0; i < n->sig->args.count; i++)
+    for (size_t i = 0; i < n->sig->args.count; i++) {
         deepen(n, n->sig->args.items[i]);
-    for (size_t i = 0; i < n->sig->keyword_count; i++)
+    }
+    for (size_t i = 0; i < n->sig->keyword_count; i++) {
         deepen(n, n->sig->keywords[i].value);
+    }
     deepen(n, n->sig->star);
     deepen(n, n->sig->star_star);
 }
@@ -534,8 +606,9 @@ static void deepen_signature(struct node *n)
 static struct node *parse_call(struct parser *p, struct node *node)
 {
     struct node *n = node_new(p, NODE_CALL, p->at->line);
-    if (!n || !(n->sig = parse_call_args(p)))
+    if (!n || !(n->sig = parse_call_args(p))) {
         return NULL;
+    }
     n->a = node;
     deepen_signature(n);
     return done(p, n);
@@ -544,14 +617,15 @@ static struct node *parse_call(struct parser *p, struct node *node)
 static struct node *parse_postfix(struct parser *p, struct node *node)
 {
     while (node && !p->failed) {
-        if (is_kind(p, TOKEN_DOT))
+        if (is_kind(p, TOKEN_DOT)) {
             node = parse_dot(p, node);
-        else if (is_kind(p, TOKEN_LBRACKET))
+        } else if (is_kind(p, TOKEN_LBRACKET)) {
             node = parse_subscript(p, node);
-        else if (is_kind(p, TOKEN_LPAREN))
+        } else if (is_kind(p, TOKEN_LPAREN)) {
             node = parse_call(p, node);
-        else
+        } else {
             break;
+        }
     }
     return node;
 }
@@ -560,17 +634,21 @@ static struct node *parse_postfix(struct parser *p, struct node *node)
 static bool parse_dotted(struct parser *p, struct str *out)
 {
     *out = p->at->text;
-    if (!expect(p, TOKEN_NAME))
+    if (!expect(p, TOKEN_NAME)) {
         return false;
+    }
     while (is_kind(p, TOKEN_DOT)) {
-        if (!next(p))
+        if (!next(p)) {
             return false;
+        }
         struct str part = p->at->text;
-        if (!expect(p, TOKEN_NAME))
+        if (!expect(p, TOKEN_NAME)) {
             return false;
+        }
         char *joined = take(p, out->len + part.len + 2, 1);
-        if (!joined)
+        if (!joined) {
             return false;
+        }
         memcpy(joined, out->ptr, out->len);
         joined[out->len] = '.';
         memcpy(joined + out->len + 1, part.ptr, part.len);
@@ -582,19 +660,23 @@ static bool parse_dotted(struct parser *p, struct str *out)
 static struct node *parse_filter(struct parser *p, struct node *node, bool start_inline)
 {
     while (is_kind(p, TOKEN_PIPE) || start_inline) {
-        if (!start_inline && !next(p))
+        if (!start_inline && !next(p)) {
             return NULL;
+        }
         start_inline = false;
         struct node *n = node_new(p, NODE_FILTER, p->at->line);
-        if (!n || !parse_dotted(p, &n->name))
+        if (!n || !parse_dotted(p, &n->name)) {
             return NULL;
+        }
         n->sig = is_kind(p, TOKEN_LPAREN) ? parse_call_args(p) : take(p, 1, sizeof(*n->sig));
-        if (!n->sig)
+        if (!n->sig) {
             return NULL;
+        }
         n->a = node;
         deepen_signature(n);
-        if (!(node = done(p, n)))
+        if (!(node = done(p, n))) {
             return NULL;
+        }
     }
     return node;
 }
@@ -619,11 +701,13 @@ static bool test_has_argument(const struct parser *p)
 static struct node *parse_test(struct parser *p, struct node *node)
 {
     struct node *n = node_new(p, NODE_TEST, p->at->line);
-    if (!n || !next(p))
+    if (!n || !next(p)) {
         return NULL;
+    }
     n->negated = skip_word(p, "not");
-    if (p->failed || !parse_dotted(p, &n->name))
+    if (p->failed || !parse_dotted(p, &n->name)) {
         return NULL;
+    }
     n->a = node;
     if (is_kind(p, TOKEN_LPAREN)) {
         n->sig = parse_call_args(p);
@@ -631,15 +715,18 @@ static struct node *parse_test(struct parser *p, struct node *node)
         n->sig = take(p, 1, sizeof(*n->sig));
         if (n->sig && test_has_argument(p)) {
             struct node_list args = {0};
-            if (is_word(p->at, "is"))
+            if (is_word(p->at, "is")) {
                 return fail_at(p, p->at->line, "You cannot chain multiple tests with is");
-            if (!list_add(p, &args, parse_postfix(p, parse_primary(p))))
+            }
+            if (!list_add(p, &args, parse_postfix(p, parse_primary(p)))) {
                 return NULL;
+            }
             n->sig->args = args.n;
         }
     }
-    if (!n->sig)
+    if (!n->sig) {
         return NULL;
+    }
     deepen_signature(n);
     return done(p, n);
 }
@@ -649,8 +736,9 @@ static struct node *parse_unary(struct parser *p, bool with_filter)
     struct node *n;
     if (is_kind(p, TOKEN_SUB) || is_kind(p, TOKEN_ADD)) {
         n = node_new(p, is_kind(p, TOKEN_SUB) ? NODE_NEG : NODE_POS, p->at->line);
-        if (!n || !enter(p) || !next(p) || !(n->a = parse_unary(p, false)))
+        if (!n || !enter(p) || !next(p) || !(n->a = parse_unary(p, false))) {
             return NULL;
+        }
         p->depth--;
         n = done(p, n);
     } else {
@@ -658,14 +746,15 @@ static struct node *parse_unary(struct parser *p, bool with_filter)
     }
     n = parse_postfix(p, n);
     while (with_filter && n && !p->failed) {
-        if (is_kind(p, TOKEN_PIPE))
+        if (is_kind(p, TOKEN_PIPE)) {
             n = parse_filter(p, n, false);
-        else if (is_word(p->at, "is"))
+        } else if (is_word(p->at, "is")) {
             n = parse_test(p, n);
-        else if (is_kind(p, TOKEN_LPAREN))
+        } else if (is_kind(p, TOKEN_LPAREN)) {
             n = parse_call(p, n);
-        else
+        } else {
             break;
+        }
     }
     return n;
 }
@@ -676,15 +765,18 @@ static bool chain_add(struct parser *p, struct node *n, struct node_list *items,
                       enum node_op op, struct node *operand)
 {
     size_t at = items->n.count;
-    if (!list_add(p, items, operand))
+    if (!list_add(p, items, operand)) {
         return false;
+    }
     if (at >= *cap) {
         size_t bigger = *cap ? *cap * 2 : 4;
         unsigned char *ops = take(p, bigger, 1);
-        if (!ops)
+        if (!ops) {
             return false;
-        if (*cap)
+        }
+        if (*cap) {
             memcpy(ops, n->ops, *cap);
+        }
         n->ops = ops;
         *cap = bigger;
     }
@@ -730,23 +822,28 @@ static struct node *parse_level(struct parser *p, int level)
     uint32_t line = p->at->line;
     struct node *first = level == LEVEL_POWER ? parse_unary(p, true) : parse_level(p, level + 1);
     enum node_op op = OP_ADD;
-    if (!first || !level_op(p, level, &op))
+    if (!first || !level_op(p, level, &op)) {
         return first;
+    }
     struct node *n = node_new(p, level == LEVEL_CONCAT ? NODE_CONCAT : NODE_MATH, line);
     struct node_list items = {0};
     size_t cap = 0;
-    if (!n || (level == LEVEL_CONCAT && !list_add(p, &items, first)))
+    if (!n || (level == LEVEL_CONCAT && !list_add(p, &items, first))) {
         return NULL;
-    if (level != LEVEL_CONCAT)
+    }
+    if (level != LEVEL_CONCAT) {
         n->a = first;
+    }
     while (level_op(p, level, &op)) {
-        if (!next(p))
+        if (!next(p)) {
             return NULL;
+        }
         struct node *operand =
             level == LEVEL_POWER ? parse_unary(p, true) : parse_level(p, level + 1);
         if (level == LEVEL_CONCAT ? !list_add(p, &items, operand)
-                                  : !chain_add(p, n, &items, &cap, op, operand))
+                                  : !chain_add(p, n, &items, &cap, op, operand)) {
             return NULL;
+        }
     }
     n->items = items.n;
     return done(p, n);
@@ -759,11 +856,12 @@ static bool compare_op(struct parser *p, enum node_op *op)
         enum node_op op;
     } table[] = {{TOKEN_EQ, OP_EQ}, {TOKEN_NE, OP_NE}, {TOKEN_LT, OP_LT},
                  {TOKEN_LE, OP_LE}, {TOKEN_GT, OP_GT}, {TOKEN_GE, OP_GE}};
-    for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++)
+    for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++) {
         if (is_kind(p, table[i].kind)) {
             *op = table[i].op;
             return next(p);
         }
+    }
     if (is_word(p->at, "in")) {
         *op = OP_IN;
         return next(p);
@@ -782,13 +880,16 @@ static struct node *parse_compare(struct parser *p)
     size_t cap = 0;
     enum node_op op;
     while (first && !p->failed && compare_op(p, &op)) {
-        if (!n && !(n = node_new(p, NODE_COMPARE, p->at->line)))
+        if (!n && !(n = node_new(p, NODE_COMPARE, p->at->line))) {
             return NULL;
-        if (!chain_add(p, n, &items, &cap, op, parse_level(p, LEVEL_SUM)))
+        }
+        if (!chain_add(p, n, &items, &cap, op, parse_level(p, LEVEL_SUM))) {
             return NULL;
+        }
     }
-    if (!n || p->failed)
+    if (!n || p->failed) {
         return p->failed ? NULL : first;
+    }
     n->a = first;
     n->items = items.n;
     return done(p, n);
@@ -796,11 +897,13 @@ static struct node *parse_compare(struct parser *p)
 
 static struct node *parse_not(struct parser *p)
 {
-    if (!is_word(p->at, "not"))
+    if (!is_word(p->at, "not")) {
         return parse_compare(p);
+    }
     struct node *n = node_new(p, NODE_NOT, p->at->line);
-    if (!n || !enter(p) || !next(p) || !(n->a = parse_not(p)))
+    if (!n || !enter(p) || !next(p) || !(n->a = parse_not(p))) {
         return NULL;
+    }
     p->depth--;
     return done(p, n);
 }
@@ -810,15 +913,19 @@ static struct node *parse_logic(struct parser *p, bool is_or)
     const char *word = is_or ? "or" : "and";
     uint32_t line = p->at->line;
     struct node *first = is_or ? parse_logic(p, false) : parse_not(p);
-    if (!first || !is_word(p->at, word))
+    if (!first || !is_word(p->at, word)) {
         return first;
+    }
     struct node *n = node_new(p, is_or ? NODE_OR : NODE_AND, line);
     struct node_list items = {0};
-    if (!n || !list_add(p, &items, first))
+    if (!n || !list_add(p, &items, first)) {
         return NULL;
-    while (skip_word(p, word))
-        if (!list_add(p, &items, is_or ? parse_logic(p, false) : parse_not(p)))
+    }
+    while (skip_word(p, word)) {
+        if (!list_add(p, &items, is_or ? parse_logic(p, false) : parse_not(p))) {
             return NULL;
+        }
+    }
     n->items = items.n;
     return done(p, n);
 }
@@ -829,12 +936,14 @@ static struct node *parse_cond(struct parser *p)
     struct node *expr = parse_logic(p, true);
     while (expr && skip_word(p, "if")) {
         struct node *n = node_new(p, NODE_COND, line);
-        if (!n || !(n->b = parse_logic(p, true)))
+        if (!n || !(n->b = parse_logic(p, true))) {
             return NULL;
+        }
         n->a = expr;
         if (skip_word(p, "else")) {
-            if (!enter(p) || !(n->c = parse_cond(p)))
+            if (!enter(p) || !(n->c = parse_cond(p))) {
                 return NULL;
+            }
             p->depth--;
         }
         expr = done(p, n);
@@ -859,9 +968,11 @@ static bool set_store(struct parser *p, struct node *n, struct node *whole)
         return true;
     }
     if (n->kind == NODE_TUPLE) {
-        for (size_t i = 0; i < n->items.count; i++)
-            if (!set_store(p, n->items.items[i], whole))
+        for (size_t i = 0; i < n->items.count; i++) {
+            if (!set_store(p, n->items.items[i], whole)) {
                 return false;
+            }
+        }
         return true;
     }
     fail_at(p, n->line, "can't assign to '%s'",
@@ -874,16 +985,20 @@ static bool set_store(struct parser *p, struct node *n, struct node *whole)
 static struct node *parse_target_name(struct parser *p)
 {
     struct node *n = node_new(p, NODE_NAME, p->at->line);
-    if (!n)
+    if (!n) {
         return NULL;
+    }
     n->name = p->at->text;
     n->store = true;
-    if (!expect(p, TOKEN_NAME))
+    if (!expect(p, TOKEN_NAME)) {
         return NULL;
+    }
     static const char *const reserved[] = {"true", "false", "none", "True", "False", "None"};
-    for (size_t i = 0; i < 6; i++)
-        if (str_eq(n->name, str_of(reserved[i])))
+    for (size_t i = 0; i < 6; i++) {
+        if (str_eq(n->name, str_of(reserved[i]))) {
             return fail_at(p, n->line, "can't assign to 'name'");
+        }
+    }
     return n;
 }
 
@@ -891,11 +1006,13 @@ static struct node *parse_target(struct parser *p, const char *extra, bool with_
 {
     if (with_namespace && look(p)->kind == TOKEN_DOT) {
         struct node *n = node_new(p, NODE_NSREF, p->at->line);
-        if (!n || !(n->a = node_new(p, NODE_NAME, p->at->line)))
+        if (!n || !(n->a = node_new(p, NODE_NAME, p->at->line))) {
             return NULL;
+        }
         n->a->name = p->at->text;
-        if (!expect(p, TOKEN_NAME) || !next(p))
+        if (!expect(p, TOKEN_NAME) || !next(p)) {
             return NULL;
+        }
         n->name = p->at->text;
         return expect(p, TOKEN_NAME) ? n : NULL;
     }
@@ -919,24 +1036,28 @@ static const char *const ends_macro[] = {"endmacro", NULL};
 
 static bool body_into(struct parser *p, struct node *n, const char *const *ends)
 {
-    if (!parse_body(p, ends, true, &n->items))
+    if (!parse_body(p, ends, true, &n->items)) {
         return false;
+    }
     return done(p, n) != NULL;
 }
 
 static struct node *parse_set(struct parser *p)
 {
     struct node *n = node_new(p, NODE_SET, p->at->line);
-    if (!n || !next(p) || !(n->a = parse_target(p, NULL, true)))
+    if (!n || !next(p) || !(n->a = parse_target(p, NULL, true))) {
         return NULL;
+    }
     if (is_kind(p, TOKEN_ASSIGN)) {
-        if (!next(p) || !(n->b = parse_tuple(p, false, true, NULL, false)))
+        if (!next(p) || !(n->b = parse_tuple(p, false, true, NULL, false))) {
             return NULL;
+        }
         return done(p, n);
     }
     n->kind = NODE_SET_BLOCK;
-    if (is_kind(p, TOKEN_PIPE) && !(n->b = parse_filter(p, NULL, false)))
+    if (is_kind(p, TOKEN_PIPE) && !(n->b = parse_filter(p, NULL, false))) {
         return NULL;
+    }
     n->frame = take(p, 1, sizeof(*n->frame));
     return n->frame && body_into(p, n, ends_set) ? n : NULL;
 }
@@ -945,28 +1066,36 @@ static struct node *parse_for(struct parser *p)
 {
     struct node *n = node_new(p, NODE_FOR, p->at->line);
     struct for_info *f = take(p, 1, sizeof(*f));
-    if (!n || !f || !next(p))
+    if (!n || !f || !next(p)) {
         return NULL;
+    }
     n->loop = f;
     if (!(f->target = parse_target(p, "in", false)) || !expect_word(p, "in") ||
-        !(f->iter = parse_tuple(p, false, false, "recursive", false)))
+        !(f->iter = parse_tuple(p, false, false, "recursive", false))) {
         return NULL;
-    if (skip_word(p, "if") && !(f->test = parse_expression(p, true)))
+    }
+    if (skip_word(p, "if") && !(f->test = parse_expression(p, true))) {
         return NULL;
-    if (p->failed)
+    }
+    if (p->failed) {
         return NULL;
+    }
     f->recursive = skip_word(p, "recursive");
-    if (!parse_body(p, ends_for, false, &f->body))
+    if (!parse_body(p, ends_for, false, &f->body)) {
         return NULL;
+    }
     bool has_else = is_word(p->at, "else");
-    if (!next(p) || (has_else && !parse_body(p, ends_for_else, true, &f->other)))
+    if (!next(p) || (has_else && !parse_body(p, ends_for_else, true, &f->other))) {
         return NULL;
+    }
     deepen(n, f->iter);
     deepen(n, f->test);
-    for (size_t i = 0; i < f->body.count; i++)
+    for (size_t i = 0; i < f->body.count; i++) {
         deepen(n, f->body.items[i]);
-    for (size_t i = 0; i < f->other.count; i++)
+    }
+    for (size_t i = 0; i < f->other.count; i++) {
         deepen(n, f->other.items[i]);
+    }
     return done(p, n);
 }
 
@@ -978,28 +1107,33 @@ static struct node *parse_if(struct parser *p)
     for (;;) {
         struct node *n = node_new(p, NODE_IF, line);
         if (!n || !next(p) || !(n->a = parse_tuple(p, false, false, NULL, false)) ||
-            !parse_body(p, ends_if, false, &n->items) || !done(p, n))
+            !parse_body(p, ends_if, false, &n->items) || !done(p, n)) {
             return NULL;
+        }
         depth = n->depth > depth ? n->depth : depth;
         if (last) {
             struct node_list one = {0};
-            if (!list_add(p, &one, n))
+            if (!list_add(p, &one, n)) {
                 return NULL;
+            }
             n->is_elif = true;
             last->other = one.n;
         }
         first = first ? first : n;
         last = n;
         line = p->at->line;
-        if (!is_word(p->at, "elif"))
+        if (!is_word(p->at, "elif")) {
             break;
+        }
     }
     bool has_else = is_word(p->at, "else");
-    if (!next(p) || (has_else && !parse_body(p, ends_else, true, &last->other)))
+    if (!next(p) || (has_else && !parse_body(p, ends_else, true, &last->other))) {
         return NULL;
+    }
     first->depth = depth;
-    for (size_t i = 0; has_else && i < last->other.count; i++)
+    for (size_t i = 0; has_else && i < last->other.count; i++) {
         deepen(first, last->other.items[i]);
+    }
     return done(p, first);
 }
 
@@ -1007,19 +1141,23 @@ static struct node *parse_with(struct parser *p)
 {
     struct node *n = node_new(p, NODE_WITH, p->at->line);
     struct node_list targets = {0}, values = {0};
-    if (!n || !next(p))
+    if (!n || !next(p)) {
         return NULL;
+    }
     n->frame = take(p, 1, sizeof(*n->frame));
     while (n->frame && !is_kind(p, TOKEN_BLOCK_END)) {
-        if (targets.n.count && !expect(p, TOKEN_COMMA))
+        if (targets.n.count && !expect(p, TOKEN_COMMA)) {
             return NULL;
+        }
         if (!list_add(p, &targets, parse_target(p, NULL, false)) || !expect(p, TOKEN_ASSIGN) ||
-            !list_add(p, &values, parse_expression(p, true)))
+            !list_add(p, &values, parse_expression(p, true))) {
             return NULL;
+        }
     }
     struct node *a = node_new(p, NODE_TUPLE, n->line), *b = node_new(p, NODE_TUPLE, n->line);
-    if (!n->frame || !a || !b)
+    if (!n->frame || !a || !b) {
         return NULL;
+    }
     a->items = targets.n;
     b->items = values.n;
     n->a = done(p, a);
@@ -1030,8 +1168,9 @@ static struct node *parse_with(struct parser *p)
 static struct node *parse_autoescape(struct parser *p)
 {
     struct node *n = node_new(p, NODE_AUTOESCAPE, p->at->line);
-    if (!n || !next(p) || !(n->a = parse_expression(p, true)))
+    if (!n || !next(p) || !(n->a = parse_expression(p, true))) {
         return NULL;
+    }
     n->frame = take(p, 1, sizeof(*n->frame));
     return n->frame && body_into(p, n, ends_autoescape) ? n : NULL;
 }
@@ -1041,33 +1180,42 @@ static struct node *parse_block(struct parser *p)
     char quoted[STR_QUOTE_MAX];
     struct tree *tree = p->tree;
     struct node *n = node_new(p, NODE_BLOCK, p->at->line);
-    if (!n || !next(p))
+    if (!n || !next(p)) {
         return NULL;
+    }
     n->name = p->at->text;
-    if (!expect(p, TOKEN_NAME))
+    if (!expect(p, TOKEN_NAME)) {
         return NULL;
+    }
     n->negated = skip_word(p, "scoped"); /* sees the variables around it */
     bool required = skip_word(p, "required");
-    if (is_kind(p, TOKEN_SUB))
+    if (is_kind(p, TOKEN_SUB)) {
         return fail_at(p, p->at->line,
                        "Block names in Jinja have to be valid Python identifiers and may not "
                        "contain hyphens, use an underscore instead.");
-    for (size_t i = 0; i < tree->block_count; i++)
-        if (str_eq(tree->blocks[i]->name, n->name))
+    }
+    for (size_t i = 0; i < tree->block_count; i++) {
+        if (str_eq(tree->blocks[i]->name, n->name)) {
             return fail_at(p, n->line, "block '%s' defined twice", str_quote(quoted, n->name));
+        }
+    }
     n->frame = take(p, 1, sizeof(*n->frame));
-    if (!n->frame || !body_into(p, n, ends_block))
+    if (!n->frame || !body_into(p, n, ends_block)) {
         return NULL;
-    if (is_kind(p, TOKEN_NAME) && str_eq(p->at->text, n->name) && !next(p))
+    }
+    if (is_kind(p, TOKEN_NAME) && str_eq(p->at->text, n->name) && !next(p)) {
         return NULL;
+    }
     n->is_elif = required;
     if (tree->block_count == tree->block_cap) {
         size_t cap = tree->block_cap ? tree->block_cap * 2 : 4;
         struct node **blocks = take(p, cap, sizeof(*blocks));
-        if (!blocks)
+        if (!blocks) {
             return NULL;
-        if (tree->block_count)
+        }
+        if (tree->block_count) {
             memcpy(blocks, tree->blocks, tree->block_count * sizeof(*blocks));
+        }
         tree->blocks = blocks;
         tree->block_cap = cap;
     }
@@ -1078,8 +1226,9 @@ static struct node *parse_block(struct parser *p)
 /* "with context" and "without context" after an include or import. */
 static bool skip_context(struct parser *p)
 {
-    if ((is_word(p->at, "with") || is_word(p->at, "without")) && is_word(look(p), "context"))
+    if ((is_word(p->at, "with") || is_word(p->at, "without")) && is_word(look(p), "context")) {
         return next(p) && next(p);
+    }
     return false;
 }
 
@@ -1089,39 +1238,51 @@ static struct node *parse_import(struct parser *p)
 {
     struct node *n = node_new(p, NODE_IMPORT, p->at->line);
     struct node_list names = {0};
-    if (!n)
+    if (!n) {
         return NULL;
+    }
     n->name = p->at->text;
-    if (!next(p) || !(n->a = parse_expression(p, true)))
+    if (!next(p) || !(n->a = parse_expression(p, true))) {
         return NULL;
+    }
     if (str_eq(n->name, STR("include"))) {
-        if (is_word(p->at, "ignore") && is_word(look(p), "missing") && !(next(p) && next(p)))
+        if (is_word(p->at, "ignore") && is_word(look(p), "missing") && !(next(p) && next(p))) {
             return NULL;
+        }
         skip_context(p);
     } else if (str_eq(n->name, STR("import"))) {
-        if (!expect_word(p, "as") || !list_add(p, &names, parse_target_name(p)))
+        if (!expect_word(p, "as") || !list_add(p, &names, parse_target_name(p))) {
             return NULL;
+        }
         skip_context(p);
     } else if (str_eq(n->name, STR("from"))) {
-        if (!expect_word(p, "import"))
+        if (!expect_word(p, "import")) {
             return NULL;
+        }
         for (;;) {
-            if (names.n.count && !expect(p, TOKEN_COMMA))
+            if (names.n.count && !expect(p, TOKEN_COMMA)) {
                 return NULL;
-            if (!is_kind(p, TOKEN_NAME) && !expect(p, TOKEN_NAME))
+            }
+            if (!is_kind(p, TOKEN_NAME) && !expect(p, TOKEN_NAME)) {
                 return NULL;
-            if (skip_context(p))
+            }
+            if (skip_context(p)) {
                 break;
+            }
             struct node *name = parse_target_name(p);
-            if (name && name->name.ptr[0] == '_')
+            if (name && name->name.ptr[0] == '_') {
                 return fail_at(p, name->line,
                                "names starting with an underline can not be imported");
-            if (name && skip_word(p, "as"))
+            }
+            if (name && skip_word(p, "as")) {
                 name = parse_target_name(p);
-            if (!list_add(p, &names, name))
+            }
+            if (!list_add(p, &names, name)) {
                 return NULL;
-            if (skip_context(p) || !is_kind(p, TOKEN_COMMA))
+            }
+            if (skip_context(p) || !is_kind(p, TOKEN_COMMA)) {
                 break;
+            }
         }
     }
     n->items = names.n;
@@ -1131,18 +1292,22 @@ static struct node *parse_import(struct parser *p)
 static bool parse_params(struct parser *p, struct macro_info *m)
 {
     struct node_list params = {0}, defaults = {0};
-    if (!expect(p, TOKEN_LPAREN))
+    if (!expect(p, TOKEN_LPAREN)) {
         return false;
+    }
     while (!is_kind(p, TOKEN_RPAREN)) {
-        if (params.n.count && !expect(p, TOKEN_COMMA))
+        if (params.n.count && !expect(p, TOKEN_COMMA)) {
             return false;
+        }
         struct node *name = parse_target_name(p);
-        if (!list_add(p, &params, name))
+        if (!list_add(p, &params, name)) {
             return false;
+        }
         name->param = true;
         if (is_kind(p, TOKEN_ASSIGN)) {
-            if (!next(p) || !list_add(p, &defaults, parse_expression(p, true)))
+            if (!next(p) || !list_add(p, &defaults, parse_expression(p, true))) {
                 return false;
+            }
         } else if (defaults.n.count) {
             fail_at(p, p->at->line, "non-default argument follows default argument");
             return false;
@@ -1156,36 +1321,44 @@ static bool parse_params(struct parser *p, struct macro_info *m)
 static struct node *parse_macro(struct parser *p)
 {
     struct node *n = node_new(p, NODE_MACRO, p->at->line);
-    if (!n || !(n->macro = take(p, 1, sizeof(*n->macro))) || !next(p))
+    if (!n || !(n->macro = take(p, 1, sizeof(*n->macro))) || !next(p)) {
         return NULL;
+    }
     struct node *name = parse_target_name(p);
-    if (!name || !parse_params(p, n->macro))
+    if (!name || !parse_params(p, n->macro)) {
         return NULL;
+    }
     n->name = name->name;
-    for (size_t i = 0; i < n->macro->defaults.count; i++)
+    for (size_t i = 0; i < n->macro->defaults.count; i++) {
         deepen(n, n->macro->defaults.items[i]);
+    }
     return body_into(p, n, ends_macro) ? n : NULL;
 }
 
 static struct node *parse_call_block(struct parser *p)
 {
     struct node *n = node_new(p, NODE_CALL_BLOCK, p->at->line);
-    if (!n || !(n->macro = take(p, 1, sizeof(*n->macro))) || !next(p))
+    if (!n || !(n->macro = take(p, 1, sizeof(*n->macro))) || !next(p)) {
         return NULL;
-    if (is_kind(p, TOKEN_LPAREN) && !parse_params(p, n->macro))
+    }
+    if (is_kind(p, TOKEN_LPAREN) && !parse_params(p, n->macro)) {
         return NULL;
-    if (!(n->a = parse_expression(p, true)))
+    }
+    if (!(n->a = parse_expression(p, true))) {
         return NULL;
-    if (n->a->kind != NODE_CALL)
+    }
+    if (n->a->kind != NODE_CALL) {
         return fail_at(p, n->line, "expected call");
+    }
     return body_into(p, n, ends_call) ? n : NULL;
 }
 
 static struct node *parse_filter_block(struct parser *p)
 {
     struct node *n = node_new(p, NODE_FILTER_BLOCK, p->at->line);
-    if (!n || !next(p) || !(n->b = parse_filter(p, NULL, true)))
+    if (!n || !next(p) || !(n->b = parse_filter(p, NULL, true))) {
         return NULL;
+    }
     n->frame = take(p, 1, sizeof(*n->frame));
     return n->frame && body_into(p, n, ends_filter) ? n : NULL;
 }
@@ -1194,13 +1367,16 @@ static struct node *parse_print(struct parser *p)
 {
     struct node *n = node_new(p, NODE_OUTPUT, p->at->line);
     struct node_list items = {0};
-    if (!n || !next(p))
+    if (!n || !next(p)) {
         return NULL;
+    }
     while (!is_kind(p, TOKEN_BLOCK_END)) {
-        if (items.n.count && !expect(p, TOKEN_COMMA))
+        if (items.n.count && !expect(p, TOKEN_COMMA)) {
             return NULL;
-        if (!list_add(p, &items, parse_expression(p, true)))
+        }
+        if (!list_add(p, &items, parse_expression(p, true))) {
             return NULL;
+        }
     }
     n->items = items.n;
     return done(p, n);
@@ -1220,13 +1396,15 @@ static void *fail_tags(struct parser *p, const struct token *tag, const char *co
     size_t n;
     const char *const *looking = also ? also : p->end_count ? p->ends[p->end_count - 1] : NULL;
     bool expected = false;
-    for (size_t i = 0; tag && i < p->end_count; i++)
-        for (const char *const *e = p->ends[i]; *e; e++)
+    for (size_t i = 0; tag && i < p->end_count; i++) {
+        for (const char *const *e = p->ends[i]; *e; e++) {
             expected |= str_eq(tag->text, str_of(*e));
+        }
+    }
     n = (size_t)snprintf(text, sizeof(text),
                          tag ? "Encountered unknown tag '%s'." : "Unexpected end of template.%s",
                          tag ? str_quote(quoted, tag->text) : "");
-    for (const char *const *e = looking; e && *e && n < 400; e++)
+    for (const char *const *e = looking; e && *e && n < 400; e++) {
         n += (size_t)snprintf(text + n, sizeof(text) - n, "%s'%s'",
                               e != looking ? " or "
                               : expected
@@ -1234,12 +1412,15 @@ static void *fail_tags(struct parser *p, const struct token *tag, const char *co
                                     "tag, but currently looking for "
                                   : " Jinja was looking for the following tags: ",
                               *e);
-    if (looking)
+    }
+    if (looking) {
         n += (size_t)snprintf(text + n, sizeof(text) - n, ".");
-    if (p->tag_count)
+    }
+    if (p->tag_count) {
         snprintf(text + n, sizeof(text) - n,
                  " The innermost block that needs to be closed is '%s'.",
                  str_quote(quoted, p->tags[p->tag_count - 1]));
+    }
     return fail_at(p, tag ? tag->line : p->at->line, "%s", text);
 }
 
@@ -1265,15 +1446,19 @@ static struct node *parse_statement(struct parser *p)
                       {"break", parse_loop_control},
                       {"continue", parse_loop_control}};
     const struct token t = *p->at;
-    if (t.kind != TOKEN_NAME)
+    if (t.kind != TOKEN_NAME) {
         return check(p) ? fail_at(p, t.line, "tag name expected") : NULL;
+    }
     for (size_t i = 0; i < sizeof(statements) / sizeof(*statements); i++) {
-        if (!is_word(&t, statements[i].name))
+        if (!is_word(&t, statements[i].name)) {
             continue;
-        if (!enter(p))
+        }
+        if (!enter(p)) {
             return NULL;
-        if (p->tag_count == sizeof(p->tags) / sizeof(*p->tags))
+        }
+        if (p->tag_count == sizeof(p->tags) / sizeof(*p->tags)) {
             return fail_at(p, t.line, "nested too deep");
+        }
         p->tags[p->tag_count++] = t.text;
         struct node *n = statements[i].parse(p);
         p->tag_count--;
@@ -1285,9 +1470,11 @@ static struct node *parse_statement(struct parser *p)
 
 static bool is_end(const struct parser *p, const char *const *ends)
 {
-    for (; ends && *ends; ends++)
-        if (is_word(p->at, *ends))
+    for (; ends && *ends; ends++) {
+        if (is_word(p->at, *ends)) {
             return true;
+        }
+    }
     return false;
 }
 
@@ -1299,43 +1486,51 @@ static bool parse_until(struct parser *p, const char *const *ends, struct nodes 
     while (!is_kind(p, TOKEN_EOF) && check(p)) {
         const struct token t = *p->at;
         if (t.kind == TOKEN_DATA || t.kind == TOKEN_VARIABLE_BEGIN) {
-            if (!output && !(output = node_new(p, NODE_OUTPUT, t.line)))
+            if (!output && !(output = node_new(p, NODE_OUTPUT, t.line))) {
                 return false;
+            }
             struct node *item;
             if (t.kind == TOKEN_DATA) {
                 item = node_new(p, NODE_DATA, t.line);
-                if (!item || !(item->value = val_text(constant(p, t.text))).text || !next(p))
+                if (!item || !(item->value = val_text(constant(p, t.text))).text || !next(p)) {
                     return false;
+                }
             } else if (!next(p) || !(item = parse_tuple(p, false, true, NULL, false)) ||
                        !expect(p, TOKEN_VARIABLE_END)) {
                 return false;
             }
-            if (!list_add(p, &data, item))
+            if (!list_add(p, &data, item)) {
                 return false;
+            }
             continue;
         }
         if (output) {
             output->items = data.n;
             data = (struct node_list){0};
-            if (!list_add(p, &body, done(p, output)))
+            if (!list_add(p, &body, done(p, output))) {
                 return false;
+            }
             output = NULL;
         }
-        if (!next(p)) /* the block_begin */
+        if (!next(p)) { /* the block_begin */
             return false;
+        }
         if (is_end(p, ends)) {
             *out = body.n;
             return true;
         }
-        if (!list_add(p, &body, parse_statement(p)) || !expect(p, TOKEN_BLOCK_END))
+        if (!list_add(p, &body, parse_statement(p)) || !expect(p, TOKEN_BLOCK_END)) {
             return false;
+        }
     }
-    if (p->failed)
+    if (p->failed) {
         return false;
+    }
     if (output) {
         output->items = data.n;
-        if (!list_add(p, &body, done(p, output)))
+        if (!list_add(p, &body, done(p, output))) {
             return false;
+        }
     }
     *out = body.n;
     return true;
@@ -1345,10 +1540,12 @@ static bool parse_until(struct parser *p, const char *const *ends, struct nodes 
  * token (or is skipped with `drop`). */
 static bool parse_body(struct parser *p, const char *const *ends, bool drop, struct nodes *out)
 {
-    if (is_kind(p, TOKEN_COLON) && !next(p))
+    if (is_kind(p, TOKEN_COLON) && !next(p)) {
         return false;
-    if (!expect(p, TOKEN_BLOCK_END))
+    }
+    if (!expect(p, TOKEN_BLOCK_END)) {
         return false;
+    }
     if (p->end_count == sizeof(p->ends) / sizeof(*p->ends)) {
         fail_at(p, p->at->line, "nested too deep");
         return false;
@@ -1356,8 +1553,9 @@ static bool parse_body(struct parser *p, const char *const *ends, bool drop, str
     p->ends[p->end_count++] = ends;
     bool good = parse_until(p, ends, out);
     p->end_count--;
-    if (good && is_kind(p, TOKEN_EOF))
+    if (good && is_kind(p, TOKEN_EOF)) {
         good = fail_tags(p, NULL, ends) != NULL;
+    }
     return good && (!drop || next(p));
 }
 
@@ -1365,8 +1563,9 @@ bool chat_parse(struct tree *tree, struct str source, struct err *err)
 {
     struct tokens tokens;
     struct parser p = {.tree = tree, .arena = &tree->arena, .err = err};
-    if (!chat_lex(&tree->arena, source, &tokens, err))
+    if (!chat_lex(&tree->arena, source, &tokens, err)) {
         return false;
+    }
     p.at = tokens.items;
     return parse_until(&p, NULL, &tree->body) && chat_scope(tree, err);
 }

@@ -27,8 +27,9 @@ static bool sorted_keys(struct render *r, struct dict *d, struct list **order)
 {
     struct list *keys = chat_list_new(r, d->count);
     *order = chat_list_new(r, d->count);
-    if (!keys || !*order)
+    if (!keys || !*order) {
         return false;
+    }
     bool texts = true, numbers = true;
     for (size_t i = 0; i < d->count; i++) {
         texts &= d->entries[i].key.kind == VAL_TEXT;
@@ -37,8 +38,9 @@ static bool sorted_keys(struct render *r, struct dict *d, struct list **order)
     for (size_t i = 0; i < d->count; i++) {
         struct val key = d->entries[i].key;
         (*order)->items[(*order)->count++] = val_int((int64_t)i);
-        if (!texts && !numbers && !chat_text_view(r, str_of(chat_type_name(key)), false, &key))
+        if (!texts && !numbers && !chat_text_view(r, str_of(chat_type_name(key)), false, &key)) {
             return false;
+        }
         keys->items[keys->count++] = key;
     }
     return chat_sort(r, *order, keys, false);
@@ -50,26 +52,32 @@ static bool flat(struct render *r, struct val v, struct builder *b)
     if (v.kind == VAL_DICT) {
         struct list *order;
         if (!chat_dict_load(r, v.dict) || !sorted_keys(r, v.dict, &order) || !chat_data_enter(r) ||
-            !chat_build_literal(b, "{"))
+            !chat_build_literal(b, "{")) {
             return false;
+        }
         for (size_t i = 0; i < order->count; i++) {
             struct dict_entry *e = &v.dict->entries[order->items[i].integer];
             if ((i && !chat_build_literal(b, ", ")) || !flat(r, e->key, b) ||
-                !chat_build_literal(b, ": ") || !flat(r, e->value, b))
+                !chat_build_literal(b, ": ") || !flat(r, e->value, b)) {
                 return false;
+            }
         }
         r->data_depth--;
         return chat_build_literal(b, "}");
     }
-    if (v.kind != VAL_LIST && v.kind != VAL_TUPLE)
+    if (v.kind != VAL_LIST && v.kind != VAL_TUPLE) {
         return chat_repr(r, v, b);
+    }
     bool tuple = v.kind == VAL_TUPLE;
     if (!chat_list_load(r, v.list) || !chat_data_enter(r) ||
-        !chat_build_literal(b, tuple ? "(" : "["))
+        !chat_build_literal(b, tuple ? "(" : "[")) {
         return false;
-    for (size_t i = 0; i < v.list->count; i++)
-        if ((i && !chat_build_literal(b, ", ")) || !flat(r, v.list->items[i], b))
+    }
+    for (size_t i = 0; i < v.list->count; i++) {
+        if ((i && !chat_build_literal(b, ", ")) || !flat(r, v.list->items[i], b)) {
             return false;
+        }
+    }
     r->data_depth--;
     return chat_build_literal(b, !tuple ? "]" : v.list->count == 1 ? ",)" : ")");
 }
@@ -78,8 +86,9 @@ static bool flat_text(struct render *r, struct val v, struct txt **out)
 {
     struct builder b = chat_builder(r);
     struct val text;
-    if (!flat(r, v, &b) || !chat_build_done(&b, &text))
+    if (!flat(r, v, &b) || !chat_build_done(&b, &text)) {
         return false;
+    }
     *out = text.text;
     return true;
 }
@@ -89,8 +98,9 @@ static bool put_items(struct printer *p, struct list *l, size_t indent, size_t a
     for (size_t i = 0; i < l->count; i++) {
         bool last = i + 1 == l->count;
         if ((i && (!chat_build_literal(&p->b, ",\n") || !spaces(p, indent))) ||
-            !put(p, l->items[i], indent, last ? allowance : 1))
+            !put(p, l->items[i], indent, last ? allowance : 1)) {
             return false;
+        }
     }
     return true;
 }
@@ -107,8 +117,9 @@ static bool put_list(struct printer *p, struct val v, size_t indent, size_t allo
 static bool put_dict(struct printer *p, struct dict *d, size_t indent, size_t allowance)
 {
     struct list *order;
-    if (!sorted_keys(p->r, d, &order) || !chat_build_literal(&p->b, "{"))
+    if (!sorted_keys(p->r, d, &order) || !chat_build_literal(&p->b, "{")) {
         return false;
+    }
     for (size_t i = 0; i < order->count; i++) {
         struct dict_entry *e = &d->entries[order->items[i].integer];
         bool last = i + 1 == order->count;
@@ -116,8 +127,9 @@ static bool put_dict(struct printer *p, struct dict *d, size_t indent, size_t al
         if ((i && (!chat_build_literal(&p->b, ",\n") || !spaces(p, indent + 1))) ||
             !flat_text(p->r, e->key, &key) || !chat_build_text(&p->b, key, 0, key->len) ||
             !chat_build_literal(&p->b, ": ") ||
-            !put(p, e->value, indent + 1 + chat_text_chars(key) + 2, last ? allowance + 1 : 1))
+            !put(p, e->value, indent + 1 + chat_text_chars(key) + 2, last ? allowance + 1 : 1)) {
             return false;
+        }
     }
     return chat_build_literal(&p->b, "}");
 }
@@ -129,8 +141,9 @@ static size_t part_end(struct str s, size_t at)
     bool space = false;
     while (at < s.len) {
         size_t n = chat_text_decode(s, at, &code);
-        if (space && !chat_char_is_space(code))
+        if (space && !chat_char_is_space(code)) {
             break;
+        }
         space |= chat_char_is_space(code);
         at += n;
     }
@@ -141,8 +154,9 @@ static bool repr_of(struct render *r, struct str s, struct txt **out)
 {
     struct builder b = chat_builder(r);
     struct val text;
-    if (!chat_build_repr(&b, s) || !chat_build_done(&b, &text))
+    if (!chat_build_repr(&b, s) || !chat_build_done(&b, &text)) {
         return false;
+    }
     *out = text.text;
     return true;
 }
@@ -159,22 +173,27 @@ static bool line_chunks(struct printer *p, struct list *chunks, const struct txt
 {
     struct str s = chat_str(line);
     struct txt *repr;
-    if (!repr_of(p->r, s, &repr))
+    if (!repr_of(p->r, s, &repr)) {
         return false;
+    }
     size_t room = last ? width > allowance ? width - allowance : 0 : width;
-    if (chat_text_chars(repr) <= room)
+    if (chat_text_chars(repr) <= room) {
         return chat_list_add(p->r, chunks, val_text(repr));
+    }
     size_t start = 0;
     for (size_t at = 0; at < s.len;) {
         size_t end = part_end(s, at);
         size_t fits = width;
-        if (last && end == s.len)
+        if (last && end == s.len) {
             fits = width > allowance ? width - allowance : 0;
-        if (!repr_of(p->r, str_slice(s, start, end), &repr))
+        }
+        if (!repr_of(p->r, str_slice(s, start, end), &repr)) {
             return false;
+        }
         if (chat_text_chars(repr) > fits && at > start) {
-            if (!add_chunk(p, chunks, str_slice(s, start, at)))
+            if (!add_chunk(p, chunks, str_slice(s, start, at))) {
                 return false;
+            }
             start = at;
         }
         at = end;
@@ -186,24 +205,32 @@ static bool put_string(struct printer *p, struct txt *t, size_t indent, size_t a
                        bool outer)
 {
     struct list *lines, *chunks = chat_list_new(p->r, 0);
-    if (!chunks || !chat_text_lines(p->r, t, true, &lines))
+    if (!chunks || !chat_text_lines(p->r, t, true, &lines)) {
         return false;
+    }
     if (outer) {
         indent++;
         allowance++;
     }
     size_t width = indent < WIDTH ? WIDTH - indent : 0;
-    for (size_t i = 0; i < lines->count; i++)
-        if (!line_chunks(p, chunks, lines->items[i].text, width, i + 1 == lines->count, allowance))
+    for (size_t i = 0; i < lines->count; i++) {
+        if (!line_chunks(p, chunks, lines->items[i].text, width, i + 1 == lines->count,
+                         allowance)) {
             return false;
-    if (chunks->count == 1)
+        }
+    }
+    if (chunks->count == 1) {
         return chat_build_text(&p->b, chunks->items[0].text, 0, chunks->items[0].text->len);
-    if (outer && !chat_build_literal(&p->b, "("))
+    }
+    if (outer && !chat_build_literal(&p->b, "(")) {
         return false;
-    for (size_t i = 0; i < chunks->count; i++)
+    }
+    for (size_t i = 0; i < chunks->count; i++) {
         if ((i && (!chat_build_literal(&p->b, "\n") || !spaces(p, indent))) ||
-            !chat_build_text(&p->b, chunks->items[i].text, 0, chunks->items[i].text->len))
+            !chat_build_text(&p->b, chunks->items[i].text, 0, chunks->items[i].text->len)) {
             return false;
+        }
+    }
     return !outer || chat_build_literal(&p->b, ")");
 }
 
@@ -211,19 +238,21 @@ static bool put(struct printer *p, struct val v, size_t indent, size_t allowance
 {
     struct txt *text;
     bool good;
-    if (!flat_text(p->r, v, &text) || !chat_data_enter(p->r))
+    if (!flat_text(p->r, v, &text) || !chat_data_enter(p->r)) {
         return false;
+    }
     size_t room = indent + allowance < WIDTH ? WIDTH - indent - allowance : 0;
     bool splits = v.kind == VAL_DICT || v.kind == VAL_LIST || v.kind == VAL_TUPLE ||
                   (v.kind == VAL_TEXT && !v.text->markup && v.text->len);
-    if (chat_text_chars(text) <= room || !splits)
+    if (chat_text_chars(text) <= room || !splits) {
         good = chat_build_text(&p->b, text, 0, text->len);
-    else if (v.kind == VAL_DICT)
+    } else if (v.kind == VAL_DICT) {
         good = put_dict(p, v.dict, indent, allowance);
-    else if (v.kind == VAL_TEXT)
+    } else if (v.kind == VAL_TEXT) {
         good = put_string(p, v.text, indent, allowance, p->r->data_depth == 1);
-    else
+    } else {
         good = put_list(p, v, indent, allowance);
+    }
     p->r->data_depth--;
     return good;
 }

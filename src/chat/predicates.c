@@ -80,8 +80,9 @@ static bool t_lower(struct render *r, struct val v, struct call *c, bool *out)
 {
     struct txt *t;
     (void)c;
-    if (!chat_to_text(r, v, &t))
+    if (!chat_to_text(r, v, &t)) {
         return false;
+    }
     *out = chat_text_is_upper(t, false);
     return chat_step(r, t->len / 8);
 }
@@ -90,8 +91,9 @@ static bool t_upper(struct render *r, struct val v, struct call *c, bool *out)
 {
     struct txt *t;
     (void)c;
-    if (!chat_to_text(r, v, &t))
+    if (!chat_to_text(r, v, &t)) {
         return false;
+    }
     *out = chat_text_is_upper(t, true);
     return chat_step(r, t->len / 8);
 }
@@ -128,8 +130,9 @@ static bool t_eq(struct render *r, struct val v, struct call *c, bool *out)
 
 static bool t_ne(struct render *r, struct val v, struct call *c, bool *out)
 {
-    if (!chat_equal(r, v, c->args[0], out))
+    if (!chat_equal(r, v, c->args[0], out)) {
         return false;
+    }
     *out = !*out;
     return true;
 }
@@ -198,9 +201,11 @@ static const struct test_def tests[] = {
 
 const struct test_def *chat_test_find(struct str name)
 {
-    for (size_t i = 0; i < sizeof(tests) / sizeof(*tests); i++)
-        if (str_eq(name, str_of(tests[i].name)))
+    for (size_t i = 0; i < sizeof(tests) / sizeof(*tests); i++) {
+        if (str_eq(name, str_of(tests[i].name))) {
             return &tests[i];
+        }
+    }
     return NULL;
 }
 

@@ -18,20 +18,24 @@ void chat_float_repr(double value, char out[40])
     char e[40];
     for (int precision = 0; precision <= 16; precision++) {
         snprintf(e, sizeof(e), "%.*e", precision, value);
-        if (strtod(e, NULL) == value)
+        if (strtod(e, NULL) == value) {
             break;
+        }
     }
     char digits[24];
     size_t n = 0;
     const char *p = e;
     bool negative = *p == '-';
-    for (p += negative; *p && *p != 'e'; p++)
-        if (*p != '.')
+    for (p += negative; *p && *p != 'e'; p++) {
+        if (*p != '.') {
             digits[n++] = *p;
+        }
+    }
     int exponent = atoi(p + 1);
     char *q = out;
-    if (negative)
+    if (negative) {
         *q++ = '-';
+    }
     if (exponent < -4 || exponent >= 16) {
         *q++ = digits[0];
         if (n > 1) {
@@ -48,13 +52,16 @@ void chat_float_repr(double value, char out[40])
         q[n] = '\0';
         return;
     }
-    for (int i = 0; i <= exponent; i++)
+    for (int i = 0; i <= exponent; i++) {
         *q++ = (size_t)i < n ? digits[i] : '0';
+    }
     *q++ = '.';
-    if (n <= (size_t)exponent + 1)
+    if (n <= (size_t)exponent + 1) {
         *q++ = '0';
-    for (size_t i = (size_t)exponent + 1; i < n; i++)
+    }
+    for (size_t i = (size_t)exponent + 1; i < n; i++) {
         *q++ = digits[i];
+    }
     *q = '\0';
 }
 
@@ -63,32 +70,36 @@ bool chat_build_repr(struct builder *b, struct str s)
 {
     bool single = s.len && memchr(s.ptr, '\'', s.len), dbl = s.len && memchr(s.ptr, '"', s.len);
     char quote = single && !dbl ? '"' : '\'';
-    if (!chat_step(b->r, s.len / 4) || !chat_build_char(b, (unsigned char)quote, false))
+    if (!chat_step(b->r, s.len / 4) || !chat_build_char(b, (unsigned char)quote, false)) {
         return false;
+    }
     for (size_t i = 0; i < s.len;) {
         uint32_t code;
         size_t n = chat_text_decode(s, i, &code);
         bool good;
-        if (code == (unsigned char)quote || code == '\\')
+        if (code == (unsigned char)quote || code == '\\') {
             good = chat_build_format(b, "\\%c", (int)code);
-        else if (code == '\n')
+        } else if (code == '\n') {
             good = chat_build_literal(b, "\\n");
-        else if (code == '\r')
+        } else if (code == '\r') {
             good = chat_build_literal(b, "\\r");
-        else if (code == '\t')
+        } else if (code == '\t') {
             good = chat_build_literal(b, "\\t");
-        else if (code >= 0x110000) /* as surrogateescape would show it */
+        } else if (code >= 0x110000) { /* as surrogateescape would show it */
             good = chat_build_format(b, "\\udc%02x", code - 0x110000u);
-        else if ((code >= 0x20 && code < 0x7F) || (code >= 0x7F && chat_char_is_printable(code)))
+        } else if ((code >= 0x20 && code < 0x7F) ||
+                   (code >= 0x7F && chat_char_is_printable(code))) {
             good = chat_build(b, str_slice(s, i, i + n), false);
-        else if (code <= 0xFF)
+        } else if (code <= 0xFF) {
             good = chat_build_format(b, "\\x%02x", code);
-        else if (code <= 0xFFFF)
+        } else if (code <= 0xFFFF) {
             good = chat_build_format(b, "\\u%04x", code);
-        else
+        } else {
             good = chat_build_format(b, "\\U%08x", code);
-        if (!good)
+        }
+        if (!good) {
             return false;
+        }
         i += n;
     }
     return chat_build_char(b, (unsigned char)quote, false);
@@ -97,23 +108,29 @@ bool chat_build_repr(struct builder *b, struct str s)
 static bool repr_items(struct render *r, struct list *l, const char *open, const char *close,
                        struct builder *b)
 {
-    if (!chat_list_load(r, l) || !chat_data_enter(r) || !chat_build_literal(b, open))
+    if (!chat_list_load(r, l) || !chat_data_enter(r) || !chat_build_literal(b, open)) {
         return false;
-    for (size_t i = 0; i < l->count; i++)
-        if ((i && !chat_build_literal(b, ", ")) || !chat_repr(r, l->items[i], b))
+    }
+    for (size_t i = 0; i < l->count; i++) {
+        if ((i && !chat_build_literal(b, ", ")) || !chat_repr(r, l->items[i], b)) {
             return false;
+        }
+    }
     r->data_depth--;
     return chat_build_literal(b, close);
 }
 
 static bool repr_dict(struct render *r, struct dict *d, struct builder *b)
 {
-    if (!chat_dict_load(r, d) || !chat_data_enter(r) || !chat_build_literal(b, "{"))
+    if (!chat_dict_load(r, d) || !chat_data_enter(r) || !chat_build_literal(b, "{")) {
         return false;
-    for (size_t i = 0; i < d->count; i++)
+    }
+    for (size_t i = 0; i < d->count; i++) {
         if ((i && !chat_build_literal(b, ", ")) || !chat_repr(r, d->entries[i].key, b) ||
-            !chat_build_literal(b, ": ") || !chat_repr(r, d->entries[i].value, b))
+            !chat_build_literal(b, ": ") || !chat_repr(r, d->entries[i].value, b)) {
             return false;
+        }
+    }
     r->data_depth--;
     return chat_build_literal(b, "}");
 }
@@ -151,22 +168,25 @@ bool chat_repr(struct render *r, struct val v, struct builder *b)
         chat_float_repr(v.real, number);
         return chat_build_literal(b, number);
     case VAL_TEXT:
-        if (!v.text->markup)
+        if (!v.text->markup) {
             return chat_build_repr(b, chat_str(v.text));
+        }
         return chat_build_literal(b, "Markup(") && chat_build_repr(b, chat_str(v.text)) &&
                chat_build_literal(b, ")");
     case VAL_LIST:
         return repr_items(r, v.list, "[", "]", b);
     case VAL_TUPLE:
-        if (!chat_list_load(r, v.list))
+        if (!chat_list_load(r, v.list)) {
             return false;
+        }
         return repr_items(r, v.list, "(", v.list->count == 1 ? ",)" : ")", b);
     case VAL_DICT:
         return repr_dict(r, v.dict, b);
     case VAL_RANGE:
-        if (v.range->step != 1)
+        if (v.range->step != 1) {
             return chat_build_format(b, "range(%lld, %lld, %lld)", (long long)v.range->start,
                                      (long long)v.range->stop, (long long)v.range->step);
+        }
         return chat_build_format(b, "range(%lld, %lld)", (long long)v.range->start,
                                  (long long)v.range->stop);
     case VAL_VIEW:
@@ -175,8 +195,9 @@ bool chat_repr(struct render *r, struct val v, struct builder *b)
         return chat_build_literal(b, "<Namespace ") && repr_dict(r, v.dict, b) &&
                chat_build_literal(b, ">");
     case VAL_MACRO:
-        if (!v.macro->name.len)
+        if (!v.macro->name.len) {
             return chat_build_literal(b, "<Macro anonymous>");
+        }
         return chat_build_literal(b, "<Macro ") && chat_build_repr(b, v.macro->name) &&
                chat_build_literal(b, ">");
     case VAL_LOOP:
@@ -206,12 +227,14 @@ bool chat_to_text(struct render *r, struct val v, struct txt **out)
         return true;
     }
     if (v.kind == VAL_UNDEFINED || v.kind == VAL_MISSING) {
-        if (!chat_text_view(r, STR(""), true, &text))
+        if (!chat_text_view(r, STR(""), true, &text)) {
             return false;
+        }
     } else {
         struct builder b = chat_builder(r);
-        if (!chat_repr(r, v, &b) || !chat_build_done(&b, &text))
+        if (!chat_repr(r, v, &b) || !chat_build_done(&b, &text)) {
             return false;
+        }
     }
     *out = text.text;
     return true;

@@ -82,10 +82,11 @@ static void *take(struct scope *s, size_t count, size_t size)
     void *m = arena_alloc(&s->tree->arena, count, size);
     if (!m && !s->failed) {
         s->failed = true;
-        if (s->tree->arena.used_total > s->tree->arena.limit_bytes / 2)
+        if (s->tree->arena.used_total > s->tree->arena.limit_bytes / 2) {
             err_set(s->err, ERR_TEMPLATE, "the template is too large to analyse");
-        else
+        } else {
             err_set_memory(s->err, count * size);
+        }
     }
     return m;
 }
@@ -103,14 +104,16 @@ static bool step(struct scope *s)
 
 static struct symbol *symbol_own(struct scope *s, const struct symbols *t, struct str name)
 {
-    if (!t->table.cap)
+    if (!t->table.cap) {
         return NULL;
+    }
     for (size_t at = str_hash(name) & (t->table.cap - 1); t->table.index[at];
          at = (at + 1) & (t->table.cap - 1)) {
         struct symbol *y = &t->items[t->table.index[at] - 1];
         s->steps++;
-        if (str_eq(y->name, name))
+        if (str_eq(y->name, name)) {
             return y;
+        }
     }
     return NULL;
 }
@@ -120,16 +123,18 @@ static struct symbol *symbol_find(struct scope *s, const struct symbols *t, stru
 {
     for (; t; t = t->base) {
         struct symbol *y = symbol_own(s, t, name);
-        if (y)
+        if (y) {
             return y;
+        }
     }
     return NULL;
 }
 
 static bool table_grow(struct scope *s, struct table *t, size_t count)
 {
-    if (t->cap && count * 2 <= t->cap)
+    if (t->cap && count * 2 <= t->cap) {
         return true;
+    }
     t->cap = t->cap ? t->cap * 4 : 16;
     t->index = take(s, t->cap, sizeof(*t->index));
     return t->index != NULL;
@@ -138,8 +143,9 @@ static bool table_grow(struct scope *s, struct table *t, size_t count)
 static void table_put(struct table *t, struct str name, size_t entry)
 {
     size_t at = str_hash(name) & (t->cap - 1);
-    while (t->index[at])
+    while (t->index[at]) {
         at = (at + 1) & (t->cap - 1);
+    }
     t->index[at] = (uint32_t)(entry + 1);
 }
 
@@ -147,25 +153,31 @@ static void table_put(struct table *t, struct str name, size_t entry)
 static struct symbol *symbol_edit(struct scope *s, struct symbols *t, struct str name)
 {
     struct symbol *y = symbol_own(s, t, name);
-    if (y)
+    if (y) {
         return y;
+    }
     struct symbol *below = symbol_find(s, t->base, name);
     if (t->count == t->cap) {
         size_t cap = t->cap ? t->cap * 2 : 4;
         struct symbol *items = take(s, cap, sizeof(*items));
-        if (!items)
+        if (!items) {
             return NULL;
-        if (t->count)
+        }
+        if (t->count) {
             memcpy(items, t->items, t->count * sizeof(*items));
+        }
         t->items = items;
         t->cap = cap;
     }
     size_t cap = t->table.cap;
-    if (!table_grow(s, &t->table, t->count + 1))
+    if (!table_grow(s, &t->table, t->count + 1)) {
         return NULL;
-    if (cap != t->table.cap)
-        for (size_t i = 0; i < t->count; i++)
+    }
+    if (cap != t->table.cap) {
+        for (size_t i = 0; i < t->count; i++) {
             table_put(&t->table, t->items[i].name, i);
+        }
+    }
     y = &t->items[t->count];
     *y = below ? *below : (struct symbol){.name = name};
     table_put(&t->table, name, t->count++);
@@ -187,19 +199,24 @@ static bool cell_of(struct scope *s, struct fn *fn, uint32_t level, struct str n
     if (count == fn->cap) {
         size_t cap = fn->cap ? fn->cap * 2 : 8;
         struct cell_name *cells = take(s, cap, sizeof(*cells));
-        if (!cells)
+        if (!cells) {
             return false;
-        if (count)
+        }
+        if (count) {
             memcpy(cells, fn->cells, count * sizeof(*cells));
+        }
         fn->cells = cells;
         fn->cap = cap;
     }
     size_t cap = fn->table.cap;
-    if (!table_grow(s, &fn->table, count + 1))
+    if (!table_grow(s, &fn->table, count + 1)) {
         return false;
-    if (cap != fn->table.cap)
-        for (size_t i = 0; i < count; i++)
+    }
+    if (cap != fn->table.cap) {
+        for (size_t i = 0; i < count; i++) {
             table_put(&fn->table, fn->cells[i].name, i);
+        }
+    }
     fn->cells[count] = (struct cell_name){level, name};
     table_put(&fn->table, name, count);
     *out = (uint32_t)count;
@@ -239,8 +256,9 @@ static bool find_ref(struct scope *s, const struct symbols *t, const struct fn *
         if (y && y->ref) {
             out->hops = 0;
             out->cell = y->cell;
-            for (const struct fn *f = from; f && f != t->fn; f = f->parent)
+            for (const struct fn *f = from; f && f != t->fn; f = f->parent) {
                 out->hops++;
+            }
             return true;
         }
     }
@@ -250,8 +268,9 @@ static bool find_ref(struct scope *s, const struct symbols *t, const struct fn *
 static struct symbol *define(struct scope *s, struct symbols *t, struct str name, struct load load)
 {
     struct symbol *y = symbol_edit(s, t, name);
-    if (!y || !cell_of(s, t->fn, t->level, name, &y->cell))
+    if (!y || !cell_of(s, t->fn, t->level, name, &y->cell)) {
         return NULL;
+    }
     y->ref = y->has_load = true;
     y->load = load;
     y->load.cell = y->cell;
@@ -261,33 +280,39 @@ static struct symbol *define(struct scope *s, struct symbols *t, struct str name
 static bool symbol_param(struct scope *s, struct symbols *t, struct str name, struct ref *out)
 {
     struct symbol *y = define(s, t, name, (struct load){.kind = LOAD_PARAM});
-    if (!y)
+    if (!y) {
         return false;
+    }
     y->store = true;
-    if (out)
+    if (out) {
         *out = (struct ref){0, y->cell};
+    }
     return true;
 }
 
 static bool symbol_store(struct scope *s, struct symbols *t, struct str name)
 {
     struct symbol *y = symbol_edit(s, t, name);
-    if (!y)
+    if (!y) {
         return false;
+    }
     y->store = true;
-    if (y->ref)
+    if (y->ref) {
         return true;
+    }
     struct load load = {.kind = LOAD_UNDEFINED};
-    if (find_ref(s, t->parent, t->fn, name, &load.alias))
+    if (find_ref(s, t->parent, t->fn, name, &load.alias)) {
         load.kind = LOAD_ALIAS;
+    }
     return define(s, t, name, load) != NULL;
 }
 
 static bool symbol_load(struct scope *s, struct symbols *t, struct str name)
 {
     struct ref ref;
-    if (find_ref(s, t, t->fn, name, &ref))
+    if (find_ref(s, t, t->fn, name, &ref)) {
         return true;
+    }
     return define(s, t, name, (struct load){.kind = LOAD_RESOLVE, .name = name}) != NULL;
 }
 
@@ -295,38 +320,48 @@ static bool symbol_load(struct scope *s, struct symbols *t, struct str name)
 static bool branch_update(struct scope *s, struct symbols *t, struct symbols *branches[3])
 {
     struct symbols *partly = symbols_new(s, NULL, t->fn);
-    if (!partly)
+    if (!partly) {
         return false;
-    for (size_t b = 0; b < 3; b++)
+    }
+    for (size_t b = 0; b < 3; b++) {
         for (size_t i = 0; i < branches[b]->count; i++) {
             struct symbol *y = &branches[b]->items[i];
             struct symbol *now = symbol_find(s, t, y->name);
-            if (!y->store || (now && now->store))
+            if (!y->store || (now && now->store)) {
                 continue;
+            }
             struct symbol *counted = symbol_edit(s, partly, y->name);
-            if (!counted)
+            if (!counted) {
                 return false;
+            }
             counted->cell++; /* in how many branches */
         }
-    for (size_t b = 0; b < 3; b++)
+    }
+    for (size_t b = 0; b < 3; b++) {
         for (size_t i = 0; i < branches[b]->count; i++) {
             struct symbol *y = &branches[b]->items[i], *now = symbol_edit(s, t, y->name);
-            if (!now)
+            if (!now) {
                 return false;
+            }
             bool store = now->store || y->store;
-            if (y->ref)
+            if (y->ref) {
                 *now = *y;
+            }
             now->store = store;
         }
+    }
     for (size_t i = 0; i < partly->count; i++) {
         struct symbol *now = symbol_edit(s, t, partly->items[i].name);
-        if (partly->items[i].cell == 3)
+        if (partly->items[i].cell == 3) {
             continue;
-        if (!now)
+        }
+        if (!now) {
             return false;
+        }
         now->load = (struct load){.cell = now->cell, .kind = LOAD_RESOLVE, .name = now->name};
-        if (find_ref(s, t->parent, t->fn, now->name, &now->load.alias))
+        if (find_ref(s, t->parent, t->fn, now->name, &now->load.alias)) {
             now->load.kind = LOAD_ALIAS;
+        }
         now->has_load = true;
     }
     return true;
@@ -335,11 +370,14 @@ static bool branch_update(struct scope *s, struct symbols *t, struct symbols *br
 static bool frame_finish(struct scope *s, const struct symbols *t, struct frame *out)
 {
     out->loads = take(s, t->count ? t->count : 1, sizeof(*out->loads));
-    if (!out->loads)
+    if (!out->loads) {
         return false;
-    for (size_t i = 0; i < t->count; i++)
-        if (t->items[i].has_load)
+    }
+    for (size_t i = 0; i < t->count; i++) {
+        if (t->items[i].has_load) {
             out->loads[out->load_count++] = t->items[i].load;
+        }
+    }
     return true;
 }
 
@@ -349,19 +387,24 @@ static bool analyze(struct scope *s, struct symbols **t, const struct node *n, b
 
 static bool analyze_all(struct scope *s, struct symbols **t, struct nodes list, bool as_param)
 {
-    for (size_t i = 0; i < list.count; i++)
-        if (!analyze(s, t, list.items[i], as_param))
+    for (size_t i = 0; i < list.count; i++) {
+        if (!analyze(s, t, list.items[i], as_param)) {
             return false;
+        }
+    }
     return true;
 }
 
 static bool analyze_signature(struct scope *s, struct symbols **t, const struct signature *sig)
 {
-    if (!analyze_all(s, t, sig->args, false))
+    if (!analyze_all(s, t, sig->args, false)) {
         return false;
-    for (size_t i = 0; i < sig->keyword_count; i++)
-        if (!analyze(s, t, sig->keywords[i].value, false))
+    }
+    for (size_t i = 0; i < sig->keyword_count; i++) {
+        if (!analyze(s, t, sig->keywords[i].value, false)) {
             return false;
+        }
+    }
     return analyze(s, t, sig->star, false) && analyze(s, t, sig->star_star, false);
 }
 
@@ -369,8 +412,9 @@ static bool overlays(struct scope *s, struct symbols *base, struct symbols *out[
 {
     for (size_t b = 0; b < 3; b++) {
         out[b] = symbols_new(s, base->parent, base->fn);
-        if (!out[b])
+        if (!out[b]) {
             return false;
+        }
         out[b]->base = base;
         out[b]->level = base->level;
     }
@@ -381,27 +425,33 @@ static bool analyze_if(struct scope *s, struct symbols **t, const struct node *n
 {
     struct symbols *whole = *t, *branches[3];
     const struct node *last = n;
-    if (!analyze(s, t, n->a, false))
+    if (!analyze(s, t, n->a, false)) {
         return false;
+    }
     /* all elifs are one branch, visited one after the other; then the else */
-    if (!overlays(s, whole, branches))
+    if (!overlays(s, whole, branches)) {
         return false;
+    }
     *t = branches[1];
     for (const struct node *e = chat_elif(n); e; last = e, e = chat_elif(e)) {
         struct symbols *parts[3];
-        if (!analyze(s, t, e->a, false) || !overlays(s, branches[1], parts))
+        if (!analyze(s, t, e->a, false) || !overlays(s, branches[1], parts)) {
             return false;
+        }
         *t = parts[0];
-        if (!analyze_all(s, t, e->items, false) || !branch_update(s, branches[1], parts))
+        if (!analyze_all(s, t, e->items, false) || !branch_update(s, branches[1], parts)) {
             return false;
+        }
         *t = branches[1];
     }
     *t = branches[0];
-    if (!analyze_all(s, t, n->items, false))
+    if (!analyze_all(s, t, n->items, false)) {
         return false;
+    }
     *t = branches[2];
-    if (!analyze_all(s, t, last->other, false))
+    if (!analyze_all(s, t, last->other, false)) {
         return false;
+    }
     *t = whole;
     return branch_update(s, whole, branches);
 }
@@ -426,11 +476,14 @@ static bool analyze_statement(struct scope *s, struct symbols **t, const struct 
     case NODE_FILTER_BLOCK:
         return analyze(s, t, n->b, false);
     case NODE_IMPORT:
-        if (!analyze(s, t, n->a, false))
+        if (!analyze(s, t, n->a, false)) {
             return false;
-        for (size_t i = 0; i < n->items.count; i++)
-            if (!symbol_store(s, *t, n->items.items[i]->name))
+        }
+        for (size_t i = 0; i < n->items.count; i++) {
+            if (!symbol_store(s, *t, n->items.items[i]->name)) {
                 return false;
+            }
+        }
         return true;
     default: /* blocks and autoescape are frames of their own */
         return true;
@@ -439,17 +492,20 @@ static bool analyze_statement(struct scope *s, struct symbols **t, const struct 
 
 static bool analyze(struct scope *s, struct symbols **t, const struct node *n, bool as_param)
 {
-    if (!n)
+    if (!n) {
         return true;
-    if (!step(s))
+    }
+    if (!step(s)) {
         return false;
+    }
     switch (n->kind) {
     case NODE_CONST:
     case NODE_DATA:
         return true;
     case NODE_NAME:
-        if (n->param || (n->store && as_param))
+        if (n->param || (n->store && as_param)) {
             return symbol_param(s, *t, n->name, NULL);
+        }
         return n->store ? symbol_store(s, *t, n->name) : symbol_load(s, *t, n->name);
     case NODE_NSREF:
         return symbol_load(s, *t, n->a->name);
@@ -463,8 +519,9 @@ static bool analyze(struct scope *s, struct symbols **t, const struct node *n, b
     default:
         break;
     }
-    if (n->kind >= NODE_FOR)
+    if (n->kind >= NODE_FOR) {
         return analyze_statement(s, t, n);
+    }
     return analyze(s, t, n->a, as_param) && analyze(s, t, n->b, false) &&
            analyze(s, t, n->c, false) && analyze_all(s, t, n->items, as_param);
 }
@@ -482,24 +539,28 @@ static void search(struct scope *s, struct search *q, const struct node *n);
 
 static void search_all(struct scope *s, struct search *q, struct nodes list)
 {
-    for (size_t i = 0; i < list.count && !q->ended; i++)
+    for (size_t i = 0; i < list.count && !q->ended; i++) {
         search(s, q, list.items[i]);
+    }
 }
 
 static void search_name(struct search *q, const struct node *n)
 {
-    if (!str_eq(n->name, q->name))
+    if (!str_eq(n->name, q->name)) {
         return;
-    if (q->any_store)
+    }
+    if (q->any_store) {
         q->found = q->ended = n->store && !n->param;
-    else
+    } else {
         q->ended = true, q->found = !n->store;
+    }
 }
 
 static void search(struct scope *s, struct search *q, const struct node *n)
 {
-    if (!n || q->ended || !step(s))
+    if (!n || q->ended || !step(s)) {
         return;
+    }
     switch (n->kind) {
     case NODE_NAME:
         search_name(q, n);
@@ -511,8 +572,9 @@ static void search(struct scope *s, struct search *q, const struct node *n)
     case NODE_TEST:
         search(s, q, n->a);
         search_all(s, q, n->sig->args);
-        for (size_t i = 0; i < n->sig->keyword_count; i++)
+        for (size_t i = 0; i < n->sig->keyword_count; i++) {
             search(s, q, n->sig->keywords[i].value);
+        }
         search(s, q, n->sig->star);
         search(s, q, n->sig->star_star);
         return;
@@ -527,8 +589,9 @@ static void search(struct scope *s, struct search *q, const struct node *n)
         for (; n; n = chat_elif(n)) {
             search(s, q, n->a);
             search_all(s, q, n->items);
-            if (!chat_elif(n))
+            if (!chat_elif(n)) {
                 search_all(s, q, n->other);
+            }
         }
         return;
     case NODE_MACRO:
@@ -539,8 +602,9 @@ static void search(struct scope *s, struct search *q, const struct node *n)
         search_all(s, q, n->items);
         return;
     case NODE_BLOCK:
-        if (q->into_blocks)
+        if (q->into_blocks) {
             search_all(s, q, n->items);
+        }
         return;
     case NODE_IMPORT:
         search(s, q, n->a);
@@ -567,9 +631,11 @@ static bool visit(struct scope *s, struct place at, struct node *n);
 
 static bool visit_all(struct scope *s, struct place at, struct nodes list)
 {
-    for (size_t i = 0; i < list.count; i++)
-        if (!visit(s, at, list.items[i]))
+    for (size_t i = 0; i < list.count; i++) {
+        if (!visit(s, at, list.items[i])) {
             return false;
+        }
+    }
     return true;
 }
 
@@ -585,8 +651,9 @@ static bool visit_name(struct scope *s, struct place at, struct node *n)
     if (!find_ref(s, at.symbols, at.symbols->fn, n->name, &n->ref)) {
         /* a name the analysis does not see (filter arguments of a set block) */
         if (!symbol_load(s, at.symbols, n->name) ||
-            !find_ref(s, at.symbols, at.symbols->fn, n->name, &n->ref))
+            !find_ref(s, at.symbols, at.symbols->fn, n->name, &n->ref)) {
             return false;
+        }
     }
     n->top = n->store && at.top;
     return true;
@@ -594,11 +661,14 @@ static bool visit_name(struct scope *s, struct place at, struct node *n)
 
 static bool visit_signature(struct scope *s, struct place at, struct signature *sig)
 {
-    if (!visit_all(s, at, sig->args))
+    if (!visit_all(s, at, sig->args)) {
         return false;
-    for (size_t i = 0; i < sig->keyword_count; i++)
-        if (!visit(s, at, sig->keywords[i].value))
+    }
+    for (size_t i = 0; i < sig->keyword_count; i++) {
+        if (!visit(s, at, sig->keywords[i].value)) {
             return false;
+        }
+    }
     return visit(s, at, sig->star) && visit(s, at, sig->star_star);
 }
 
@@ -608,15 +678,17 @@ static bool visit_callee(struct scope *s, struct place at, struct node *n)
     n->callee =
         is_filter ? (const void *)chat_filter_find(n->name) : (const void *)chat_test_find(n->name);
     n->soft = at.soft;
-    if (!n->callee && !at.soft)
+    if (!n->callee && !at.soft) {
         return fail(s, n, is_filter ? "No filter named '%s'." : "No test named '%s'.", n->name);
+    }
     return visit(s, at, n->a) && visit_signature(s, at, n->sig);
 }
 
 static bool visit_body(struct scope *s, struct place at, struct nodes body, struct frame *frame)
 {
-    if (!at.symbols || !analyze_all(s, &at.symbols, body, false))
+    if (!at.symbols || !analyze_all(s, &at.symbols, body, false)) {
         return false;
+    }
     return visit_all(s, at, body) && frame_finish(s, at.symbols, frame);
 }
 
@@ -624,14 +696,17 @@ static bool visit_body(struct scope *s, struct place at, struct nodes body, stru
 static struct node *copy_target(struct scope *s, const struct node *n)
 {
     struct node *copy = take(s, 1, sizeof(*copy));
-    if (!copy)
+    if (!copy) {
         return NULL;
+    }
     *copy = *n;
     if (n->items.count) {
         copy->items.items = take(s, n->items.count, sizeof(struct node *));
-        for (size_t i = 0; copy->items.items && i < n->items.count; i++)
-            if (!(copy->items.items[i] = copy_target(s, n->items.items[i])))
+        for (size_t i = 0; copy->items.items && i < n->items.count; i++) {
+            if (!(copy->items.items[i] = copy_target(s, n->items.items[i]))) {
                 return NULL;
+            }
+        }
     }
     return copy->items.count && !copy->items.items ? NULL : copy;
 }
@@ -641,42 +716,50 @@ static bool visit_for(struct scope *s, struct place at, struct node *n)
     struct for_info *f = n->loop;
     struct search q = {.name = STR("loop"), .any_store = true, .into_blocks = true};
     search(s, &q, n);
-    if (q.found)
+    if (q.found) {
         return fail(s, n, "Can't assign to special loop variable in for-loop target", STR(""));
+    }
     f->extended = f->recursive || uses(s, f->body, "loop");
     struct fn *fn = at.symbols->fn;
-    if (!visit(s, at, f->iter))
+    if (!visit(s, at, f->iter)) {
         return false;
+    }
     if (f->test) {
         struct place test = inner(s, at);
         struct fn *test_fn = fn_new(s, fn);
-        if (!test.symbols || !test_fn || !(f->test_target = copy_target(s, f->target)))
+        if (!test.symbols || !test_fn || !(f->test_target = copy_target(s, f->target))) {
             return false;
+        }
         test.symbols->fn = test_fn;
         f->test_func = test_fn->func;
         if (!analyze(s, &test.symbols, f->target, true) ||
             !analyze(s, &test.symbols, f->test, false) || !visit(s, test, f->test_target) ||
-            !visit(s, test, f->test) || !frame_finish(s, test.symbols, &f->test_frame))
+            !visit(s, test, f->test) || !frame_finish(s, test.symbols, &f->test_frame)) {
             return false;
+        }
     }
     if (f->recursive) {
         fn = fn_new(s, fn);
-        if (!fn)
+        if (!fn) {
             return false;
+        }
         f->func = fn->func;
     }
     struct place body = inner(s, at), other = inner(s, at);
-    if (!body.symbols || !other.symbols)
+    if (!body.symbols || !other.symbols) {
         return false;
+    }
     body.symbols->fn = other.symbols->fn = fn;
     body.loop = true;
     other.loop = at.loop && !f->recursive;
-    if (f->extended && !symbol_param(s, body.symbols, STR("loop"), &f->loop_ref))
+    if (f->extended && !symbol_param(s, body.symbols, STR("loop"), &f->loop_ref)) {
         return false;
+    }
     if (!analyze(s, &body.symbols, f->target, true) ||
         !analyze_all(s, &body.symbols, f->body, false) || !visit(s, body, f->target) ||
-        !visit_all(s, body, f->body) || !frame_finish(s, body.symbols, &f->frame))
+        !visit_all(s, body, f->body) || !frame_finish(s, body.symbols, &f->frame)) {
         return false;
+    }
     return visit_body(s, other, f->other, &f->other_frame);
 }
 
@@ -686,18 +769,22 @@ static bool special_param(struct scope *s, struct symbols *t, const struct node 
 {
     struct macro_info *m = n->macro;
     struct str text = str_of(name);
-    if (!uses(s, n->items, name))
+    if (!uses(s, n->items, name)) {
         return !s->failed;
+    }
     for (size_t i = 0; i < m->params.count; i++) {
-        if (!str_eq(m->params.items[i]->name, text))
+        if (!str_eq(m->params.items[i]->name, text)) {
             continue;
-        if (!str_eq(text, STR("caller")))
+        }
+        if (!str_eq(text, STR("caller"))) {
             return true;
-        if (i + m->defaults.count < m->params.count)
+        }
+        if (i + m->defaults.count < m->params.count) {
             return fail(s, n,
                         "When defining macros or call blocks the special \"%s\" argument "
                         "must be omitted or be given a default.",
                         text);
+        }
         *used = true;
         return true;
     }
@@ -710,28 +797,34 @@ static bool visit_macro(struct scope *s, struct place at, struct node *n)
     struct macro_info *m = n->macro;
     struct place in = inner(s, at);
     struct fn *fn = fn_new(s, at.symbols->fn);
-    if (!in.symbols || !fn)
+    if (!in.symbols || !fn) {
         return false;
+    }
     in.symbols->fn = fn;
     in.loop = false;
     m->func = fn->func;
     for (size_t i = 0; i < m->params.count; i++) {
         struct node *param = m->params.items[i];
         m->explicit_caller |= str_eq(param->name, STR("caller"));
-        for (size_t j = 0; j < i; j++)
-            if (str_eq(m->params.items[j]->name, param->name))
+        for (size_t j = 0; j < i; j++) {
+            if (str_eq(m->params.items[j]->name, param->name)) {
                 return fail(s, n, "duplicate argument '%s' in function definition", param->name);
-        if (!symbol_param(s, in.symbols, param->name, &param->ref))
+            }
+        }
+        if (!symbol_param(s, in.symbols, param->name, &param->ref)) {
             return false;
+        }
     }
     if (!special_param(s, in.symbols, n, "caller", &m->caller, &m->caller_ref) ||
         !special_param(s, in.symbols, n, "kwargs", &m->kwargs, &m->kwargs_ref) ||
         !special_param(s, in.symbols, n, "varargs", &m->varargs, &m->varargs_ref) ||
         !analyze_all(s, &in.symbols, m->defaults, false) || !visit_all(s, in, m->defaults) ||
-        !visit_body(s, in, n->items, &m->frame))
+        !visit_body(s, in, n->items, &m->frame)) {
         return false;
-    if (n->kind == NODE_CALL_BLOCK)
+    }
+    if (n->kind == NODE_CALL_BLOCK) {
         return visit(s, at, n->a);
+    }
     n->top = at.top;
     return find_ref(s, at.symbols, at.symbols->fn, n->name, &n->ref);
 }
@@ -740,8 +833,9 @@ static bool visit_with(struct scope *s, struct place at, struct node *n)
 {
     struct place in = inner(s, at);
     if (!in.symbols || !analyze_all(s, &in.symbols, n->a->items, true) ||
-        !analyze_all(s, &in.symbols, n->items, false))
+        !analyze_all(s, &in.symbols, n->items, false)) {
         return false;
+    }
     return visit_all(s, at, n->b->items) && visit_all(s, in, n->a->items) &&
            visit_all(s, in, n->items) && frame_finish(s, in.symbols, n->frame);
 }
@@ -754,10 +848,12 @@ static bool visit_statement(struct scope *s, struct place at, struct node *n)
         return visit_for(s, at, n);
     case NODE_IF:
         in.soft = true;
-        for (; n; n = chat_elif(n))
+        for (; n; n = chat_elif(n)) {
             if (!visit(s, in, n->a) || !visit_all(s, in, n->items) ||
-                (!chat_elif(n) && !visit_all(s, in, n->other)))
+                (!chat_elif(n) && !visit_all(s, in, n->other))) {
                 return false;
+            }
+        }
         return true;
     case NODE_SET:
         return visit(s, at, n->b) && visit(s, at, n->a);
@@ -766,8 +862,9 @@ static bool visit_statement(struct scope *s, struct place at, struct node *n)
         in = inner(s, at);
         if (!in.symbols || !analyze_all(s, &in.symbols, n->items, false) ||
             !visit_all(s, in, n->items) || (n->b && !visit(s, in, n->b)) ||
-            (n->a && !visit(s, at, n->a)))
+            (n->a && !visit(s, at, n->a))) {
             return false;
+        }
         return frame_finish(s, in.symbols, n->frame);
     case NODE_WITH:
         return visit_with(s, at, n);
@@ -776,31 +873,36 @@ static bool visit_statement(struct scope *s, struct place at, struct node *n)
         return visit_macro(s, at, n);
     case NODE_AUTOESCAPE:
         in = inner(s, at);
-        if (!in.symbols || !analyze(s, &in.symbols, n->a, false) || !visit(s, in, n->a))
+        if (!in.symbols || !analyze(s, &in.symbols, n->a, false) || !visit(s, in, n->a)) {
             return false;
+        }
         return visit_body(s, in, n->items, n->frame);
     case NODE_BLOCK:
         return true; /* resolved on its own */
     case NODE_IMPORT:
-        if (str_eq(n->name, STR("extends")) && !at.top)
+        if (str_eq(n->name, STR("extends")) && !at.top) {
             return fail(s, n, "cannot use extend from a non top-level scope", STR(""));
+        }
         return visit(s, at, n->a);
     default: /* break, continue */
-        if (!at.loop)
+        if (!at.loop) {
             return fail(s, n,
                         n->kind == NODE_BREAK ? "'break' outside loop"
                                               : "'continue' not properly in loop",
                         STR(""));
+        }
         return true;
     }
 }
 
 static bool visit(struct scope *s, struct place at, struct node *n)
 {
-    if (!n)
+    if (!n) {
         return true;
-    if (!step(s))
+    }
+    if (!step(s)) {
         return false;
+    }
     switch (n->kind) {
     case NODE_CONST:
     case NODE_DATA:
@@ -820,8 +922,9 @@ static bool visit(struct scope *s, struct place at, struct node *n)
     default:
         break;
     }
-    if (n->kind >= NODE_FOR)
+    if (n->kind >= NODE_FOR) {
         return visit_statement(s, at, n);
+    }
     return visit(s, at, n->a) && visit(s, at, n->b) && visit(s, at, n->c) &&
            visit_all(s, at, n->items);
 }
@@ -830,8 +933,9 @@ static bool visit_block(struct scope *s, struct node *n)
 {
     struct fn *fn = fn_new(s, NULL);
     struct place at = {.symbols = fn ? symbols_new(s, NULL, fn) : NULL};
-    if (!at.symbols)
+    if (!at.symbols) {
         return false;
+    }
     n->func = fn->func;
     return visit_body(s, at, n->items, n->frame);
 }
@@ -841,17 +945,22 @@ bool chat_scope(struct tree *tree, struct err *err)
     struct scope s = {.tree = tree, .err = err};
     struct fn *fn = fn_new(&s, NULL);
     struct place at = {.symbols = fn ? symbols_new(&s, NULL, fn) : NULL, .top = true};
-    if (!at.symbols)
+    if (!at.symbols) {
         return false;
+    }
     fn->func->is_root = true;
     tree->root = fn->func;
     tree->uses_self = uses(&s, tree->body, "self");
-    if (tree->uses_self && !symbol_param(&s, at.symbols, STR("self"), &tree->self_ref))
+    if (tree->uses_self && !symbol_param(&s, at.symbols, STR("self"), &tree->self_ref)) {
         return false;
-    if (!visit_body(&s, at, tree->body, &tree->frame))
+    }
+    if (!visit_body(&s, at, tree->body, &tree->frame)) {
         return false;
-    for (size_t i = 0; i < tree->block_count; i++)
-        if (!visit_block(&s, tree->blocks[i]))
+    }
+    for (size_t i = 0; i < tree->block_count; i++) {
+        if (!visit_block(&s, tree->blocks[i])) {
             return false;
+        }
+    }
     return !s.failed;
 }

@@ -180,10 +180,12 @@ static bool put(struct render *r, struct builder *b, const struct tm *t, int64_t
     for (size_t i = 0; i < format.len;) {
         size_t start = i;
         if (format.ptr[i] != '%') {
-            while (i < format.len && format.ptr[i] != '%')
+            while (i < format.len && format.ptr[i] != '%') {
                 i++;
-            if (!chat_build(b, str_slice(format, start, i), false))
+            }
+            if (!chat_build(b, str_slice(format, start, i), false)) {
                 return false;
+            }
             continue;
         }
         struct field f = {0};
@@ -195,17 +197,22 @@ static bool put(struct render *r, struct builder *b, const struct tm *t, int64_t
         }
         while (i < format.len && isdigit((unsigned char)format.ptr[i])) {
             f.width = f.width * 10 + (uint64_t)(format.ptr[i++] - '0');
-            if (!chat_room(r, f.width))
+            if (!chat_room(r, f.width)) {
                 return false;
+            }
         }
-        if (i < format.len && (format.ptr[i] == 'E' || format.ptr[i] == 'O') && i + 1 < format.len)
+        if (i < format.len && (format.ptr[i] == 'E' || format.ptr[i] == 'O') &&
+            i + 1 < format.len) {
             i++;
+        }
         bool known = i < format.len;
-        if (!chat_step(r, 1) || (known && !put_one(r, b, t, clock_s, format.ptr[i], &f, &known)))
+        if (!chat_step(r, 1) || (known && !put_one(r, b, t, clock_s, format.ptr[i], &f, &known))) {
             return false;
+        }
         i += i < format.len;
-        if (!known && !chat_build(b, str_slice(format, start, i), false))
+        if (!known && !chat_build(b, str_slice(format, start, i), false)) {
             return false;
+        }
     }
     return true;
 }
@@ -218,7 +225,8 @@ bool chat_strftime(struct render *r, struct str format, struct val *out)
     time_t seconds = (time_t)clock_s;
     /* a given clock is already what the wall shows */
     if (!(r->opts->has_clock ? gmtime_r(&seconds, &t) : localtime_r(&seconds, &t)) ||
-        t.tm_year + 1900 < 1 || t.tm_year + 1900 > 9999)
+        t.tm_year + 1900 < 1 || t.tm_year + 1900 > 9999) {
         return chat_fail(r, "the clock is outside the years 1 to 9999");
+    }
     return put(r, &b, &t, clock_s, format) && chat_build_done(&b, out);
 }

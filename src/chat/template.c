@@ -49,8 +49,9 @@ struct chat_template *chat_template_compile(struct str source, const struct chat
 
 void chat_template_destroy(struct chat_template *tmpl)
 {
-    if (!tmpl)
+    if (!tmpl) {
         return;
+    }
     arena_deinit(&tmpl->tree.arena);
     mem_free(tmpl);
 }
@@ -70,18 +71,22 @@ static bool make_context(struct render *r)
         r->context = chat_dict_new(r, 0);
         return r->context != NULL;
     }
-    if (!chat_from_json(r, opts->context, &context))
+    if (!chat_from_json(r, opts->context, &context)) {
         return false;
+    }
     r->context = context.dict;
     for (const char *const *name = opts->trusted_names; name && *name; name++) {
         struct val v;
-        if (!chat_dict_get_str(r, r->context, str_of(*name), &v))
+        if (!chat_dict_get_str(r, r->context, str_of(*name), &v)) {
             return false;
-        if (v.kind == VAL_TEXT)
+        }
+        if (v.kind == VAL_TEXT) {
             v.text->trusted = true;
+        }
     }
-    if (r->tree->block_count)
+    if (r->tree->block_count) {
         r->exported = chat_dict_new(r, 0);
+    }
     return !r->failed;
 }
 
@@ -91,17 +96,20 @@ static size_t collect_spans(const unsigned char *mask, size_t len, bool trusted,
 {
     size_t n = 0;
     if (!mask) {
-        if (trusted && len && out)
+        if (trusted && len && out) {
             out[0] = (struct chat_span){0, len};
+        }
         return trusted && len;
     }
     for (size_t i = 0; i < len;) {
         size_t start = i;
-        while (i < len && mask[i] == mask[start])
+        while (i < len && mask[i] == mask[start]) {
             i++;
+        }
         if (mask[start]) {
-            if (out)
+            if (out) {
                 out[n] = (struct chat_span){start, i};
+            }
             n++;
         }
     }
@@ -111,12 +119,14 @@ static size_t collect_spans(const unsigned char *mask, size_t len, bool trusted,
 static bool take_output(struct builder *b, struct chat_text *out, struct err *err)
 {
     const unsigned char *mask = b->masked ? b->block->mask : NULL;
-    if (b->len)
+    if (b->len) {
         buf_add(&out->text, (struct str){b->block->bytes, b->len});
+    }
     size_t count = collect_spans(mask, b->len, b->trusted, NULL);
     out->trusted = MEM_ARRAY(struct chat_span, count);
-    if (out->text.failed || !out->trusted)
+    if (out->text.failed || !out->trusted) {
         return err_set_memory(err, b->len);
+    }
     out->trusted_count = collect_spans(mask, b->len, b->trusted, out->trusted);
     return true;
 }
@@ -147,8 +157,9 @@ bool chat_template_render(const struct chat_template *tmpl, const struct chat_re
     struct builder b = chat_builder(&r);
     *out = (struct chat_text){0};
     bool good = make_context(&r) && chat_run(&r, &b) && take_output(&b, out, err);
-    if (!good)
+    if (!good) {
         chat_text_deinit(out);
+    }
     free_blocks(&r);
     arena_deinit(&r.arena);
     return good;

@@ -7,10 +7,11 @@ static bool in_ranges(const struct chat_char_range *ranges, size_t count, uint32
     size_t low = 0, high = count;
     while (low < high) {
         size_t mid = low + (high - low) / 2;
-        if (code > ranges[mid].to)
+        if (code > ranges[mid].to) {
             low = mid + 1;
-        else
+        } else {
             high = mid;
+        }
     }
     return low < count && code >= ranges[low].from;
 }
@@ -22,8 +23,9 @@ static utf8proc_category_t category(uint32_t code)
 
 bool chat_char_is_space(uint32_t code)
 {
-    if (code < 0x80)
+    if (code < 0x80) {
         return (code >= 0x09 && code <= 0x0D) || (code >= 0x1C && code <= 0x20);
+    }
     return code == 0x85 || code == 0xA0 || code == 0x1680 || (code >= 0x2000 && code <= 0x200A) ||
            code == 0x2028 || code == 0x2029 || code == 0x202F || code == 0x205F || code == 0x3000;
 }
@@ -112,10 +114,12 @@ bool chat_char_is_word(uint32_t code)
 
 bool chat_char_is_name(uint32_t code, bool first)
 {
-    if (code == '_' || chat_char_is_alpha(code) || category(code) == UTF8PROC_CATEGORY_NL)
+    if (code == '_' || chat_char_is_alpha(code) || category(code) == UTF8PROC_CATEGORY_NL) {
         return true;
-    if (first)
+    }
+    if (first) {
         return false;
+    }
     switch (category(code)) {
     case UTF8PROC_CATEGORY_ND:
     case UTF8PROC_CATEGORY_MN:
@@ -152,10 +156,11 @@ static size_t map_case(const struct chat_char_case *cases, size_t count, uint32_
     size_t low = 0, high = count;
     while (low < high) {
         size_t mid = low + (high - low) / 2;
-        if (code > cases[mid].code)
+        if (code > cases[mid].code) {
             low = mid + 1;
-        else
+        } else {
             high = mid;
+        }
     }
     if (low < count && cases[low].code == code) {
         size_t n = 0;
