@@ -9,7 +9,7 @@
  *
  * \s differs between the libraries: in PCRE2 with UCP it has U+180E, in the originals (Oniguruma,
  * Rust) it is the property White_Space, 25 characters that have not changed since Unicode 6.3. They
- * are written out: a class of ranges is 1.5x faster than a property look-up per character. */
+ * are written out, because older PCRE2 does not know the property by name. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 #include <string.h>

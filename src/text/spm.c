@@ -8,8 +8,8 @@
  *
  * SentencePiece has no words: merging runs over the whole text. In nearly all vocabularies, though,
  * no token has U+2581 behind another character, so nothing is ever merged across such a place and
- * the text can be cut there into words: short, and remembered (cache.h). 12x faster on English. A
- * vocabulary that has such a token is merged as one text, O(n log n).
+ * the text can be cut there into words: short, and remembered (cache.h). 8x faster on 4 KiB of
+ * English, 30x on megabytes. A vocabulary that has such a token is merged as one text, O(n log n).
  *
  * SentencePiece cannot tell U+2581 in a text from a space. Where the vocabulary has bytes, such a
  * character is written as its three bytes here, so that it comes back.
