@@ -13,6 +13,7 @@ static const struct command {
     int (*run)(int argc, char **argv);
     const char *summary;
 } commands[] = {
+    {"bench", cli_bench, "speed of a model, and what part of the machine's limits it reaches"},
     {"eval", cli_eval, "the logits of token ids, for people who debug models"},
     {"quantize", cli_quantize, "convert the weights of a model to F16, BF16, Q8_0 or Q4_0"},
     {"run", cli_run, "talk with a model at the terminal, or answer one prompt"},
