@@ -268,11 +268,20 @@ static void put_u64(struct gguf_writer *writer, uint64_t value)
     put(writer, &value, sizeof value);
 }
 
+/* Bytes of any length; long ones go out uncopied. */
+static bool put_bytes(struct gguf_writer *writer, const void *bytes, size_t len, struct err *err)
+{
+    if (len >= FLUSH_BYTES) {
+        return flush(writer, 0, err) && os_out_write(&writer->out, bytes, len, err);
+    }
+    put(writer, bytes, len);
+    return flush(writer, FLUSH_BYTES, err);
+}
+
 static bool put_text(struct gguf_writer *writer, struct str text, struct err *err)
 {
     put_u64(writer, text.len);
-    put(writer, text.ptr, text.len);
-    return flush(writer, FLUSH_BYTES, err);
+    return put_bytes(writer, text.ptr, text.len, err);
 }
 
 static bool put_padding(struct gguf_writer *writer, struct err *err)
@@ -320,8 +329,8 @@ static bool put_value(struct gguf_writer *writer, const struct gguf_value *value
         }
         return true;
     }
-    put(writer, value->items, (size_t)value->count * gguf_kind_bytes(value->item_kind));
-    return flush(writer, FLUSH_BYTES, err);
+    return put_bytes(writer, value->items, (size_t)value->count * gguf_kind_bytes(value->item_kind),
+                     err);
 }
 
 static bool put_front(struct gguf_writer *writer, struct err *err)
@@ -393,12 +402,8 @@ bool gguf_writer_data(struct gguf_writer *writer, const void *bytes, size_t len,
         }
         uint64_t left = writer->tensors[writer->current].bytes - writer->current_filled;
         size_t n = left < len ? (size_t)left : len;
-        if (n >= FLUSH_BYTES) { /* large pieces go out uncopied */
-            if (!flush(writer, 0, err) || !os_out_write(&writer->out, from, n, err)) {
-                return false;
-            }
-        } else {
-            put(writer, from, n);
+        if (!put_bytes(writer, from, n, err)) {
+            return false;
         }
         from += n;
         len -= n;
@@ -409,9 +414,6 @@ bool gguf_writer_data(struct gguf_writer *writer, const void *bytes, size_t len,
             }
             writer->current++;
             writer->current_filled = 0;
-        }
-        if (!flush(writer, FLUSH_BYTES, err)) {
-            return false;
         }
     }
     return true;

@@ -148,6 +148,47 @@ static void a_copy_of_a_foreign_file_is_that_file(void **state)
     }
 }
 
+/* Pieces above the writer's buffer go out past it; they must stay between the small ones. */
+static void large_pieces_keep_their_place(void **state)
+{
+    (void)state;
+    enum { LARGE = 1 << 20 };
+    const char *path = image_path("large.gguf");
+    struct err err = {0};
+    struct os_map map;
+    unsigned char *bytes = mem_alloc(LARGE, 1);
+    for (size_t i = 0; i < LARGE; i++) {
+        bytes[i] = (unsigned char)(i * 131 >> 7);
+    }
+    struct gguf_writer *writer = gguf_writer_create(&err);
+    struct str text = {.ptr = (const char *)bytes, .len = LARGE};
+    assert_true(gguf_writer_set_str(writer, STR("before"), STR("b"), &err));
+    assert_true(gguf_writer_set_str(writer, STR("text"), text, &err));
+    assert_true(gguf_writer_set_str(writer, STR("after"), STR("a"), &err));
+    assert_true(gguf_writer_add(writer, STR("small"), DTYPE_I8, 1, IMAGE_DIMS(3), &err));
+    assert_true(gguf_writer_add(writer, STR("large"), DTYPE_I8, 2, IMAGE_DIMS(LARGE, 1), &err));
+    assert_true(gguf_writer_add(writer, STR("last"), DTYPE_I8, 1, IMAGE_DIMS(3), &err));
+    assert_true(gguf_writer_begin(writer, path, &err));
+    assert_true(gguf_writer_data(writer, "abc", 3, &err));
+    assert_true(gguf_writer_data(writer, bytes, LARGE, &err));
+    assert_true(gguf_writer_data(writer, "xyz", 3, &err));
+    assert_true(gguf_writer_commit(writer, &err));
+    gguf_writer_destroy(writer);
+    struct gguf *gguf = gguf_open(path, &err);
+    assert_non_null(gguf);
+    assert_true(str_eq(gguf_find(gguf, STR("text"))->value.text, text));
+    assert_true(str_eq(gguf_find(gguf, STR("after"))->value.text, STR("a")));
+    const void *const wanted[] = {"abc", bytes, "xyz"};
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(gguf_rows_open(gguf, &gguf->tensors[i], 0, 1, &map, &err));
+        assert_memory_equal(map.ptr, wanted[i], map.len);
+        os_map_close(&map);
+    }
+    gguf_close(gguf);
+    unlink(path);
+    mem_free(bytes);
+}
+
 static void what_cannot_be_written_is_refused(void **state)
 {
     (void)state;
@@ -235,6 +276,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_are_those_of_the_format),
         cmocka_unit_test(a_copy_of_a_foreign_file_is_that_file),
+        cmocka_unit_test(large_pieces_keep_their_place),
         cmocka_unit_test(what_cannot_be_written_is_refused),
         cmocka_unit_test(an_unfinished_file_leaves_no_trace),
         cmocka_unit_test(a_folder_that_is_not_there_is_an_error),
