@@ -184,6 +184,7 @@ static bool find_pretok(struct text *text, struct bpe *bpe, const struct gguf *g
     if (!gguf_get_str(gguf, STR("tokenizer.ggml.pre"), &name, &found, err)) {
         return false;
     }
+    name = name.len > 0 ? name : STR("default");
     bpe->pretok = text_pretok_find(name);
     if (bpe->pretok) {
         const size_t len = strlen(text->name);

@@ -77,6 +77,9 @@ static void no_pretokenizer_means_default(void **state)
     check_vectors(text, "default", root, json_object_get(json_object_get(root, "bpe"), "default"));
     json_decref(root);
     text_close(text);
+    text = open_pre("");
+    assert_string_equal(text_name(text), "gpt2/default");
+    text_close(text);
 }
 
 static void any_bytes_come_back(void **state)

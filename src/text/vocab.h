@@ -8,7 +8,7 @@
 #include "text/table.h"
 #include "text/text.h"
 
-enum { TEXT_COUNT_MAX = 1 << 24 };  /* tokens; the largest vocabularies have 2^18..2^20 */
+enum { TEXT_COUNT_MAX = 1 << 22 };  /* tokens; the largest vocabularies have 2^18..2^20 */
 enum { TEXT_MERGES_MAX = 1 << 22 }; /* merges; the largest real lists have 450 thousand */
 
 enum {
