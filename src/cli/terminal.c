@@ -41,6 +41,9 @@ bool cli_write(const void *bytes, size_t len, struct err *err)
         if (n < 0 && errno == EINTR) {
             continue;
         }
+        if (n < 0 && errno == EPIPE) { /* `hearth show F | head`: the reader has seen enough */
+            _exit(err_info(ERR_IO)->exit_status);
+        }
         if (n <= 0) {
             return err_set_errno(err, n < 0 ? errno : EIO, "write to standard output");
         }
