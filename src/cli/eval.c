@@ -2,16 +2,15 @@
  * go in as they are and no tokenizer is needed; the numbers come out with the fewest digits that
  * read back as the same float. The cache is F32 unless asked otherwise, so that nothing is rounded
  * that the model itself does not round. */
-#include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include <string.h>
 
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/os.h"
 #include "base/size.h"
 #include "cli/cli.h"
+#include "cli/options.h"
 #include "model/model.h"
 
 enum {
@@ -22,28 +21,37 @@ enum {
     TOP_SHOWN = 5,
 };
 
-static const char help[] =
-    "usage: hearth eval MODEL --tokens IDS [OPTIONS]\n\n"
-    "Prints the logits that a model gives for token ids. Ids are taken as they are: nothing is\n"
-    "added, no tokenizer is needed.\n\n"
-    "  --tokens IDS       \"1,2,3\", or @FILE with such a list, or - for standard input\n"
-    "  --positions WHICH  all (default) or last\n"
-    "  --json             {\"positions\":[{\"pos\":0,\"logits\":[...]}]}; without it the best "
-    "five\n"
-    "  --kv TYPE          cache type: f32 (default), f16, bf16\n"
-    "  --ctx N            context in tokens, when it shall differ from the model's own\n"
-    "  --threads N        compute threads (default: the physical cores)\n"
-    "  --cpu-level L      reference, avx2, avx512, neon; lowers the level, never raises it\n"
-    "  --chunk N          rows in one forward call (does not change the result)\n"
-    "  --help             this text\n";
-
 struct options {
-    const char *path, *tokens;
-    bool is_last, is_json;
-    struct model_params params;
-    uint32_t chunk;
-    size_t threads;
+    const char *tokens, *positions;
+    bool is_json, is_last;
+    enum kv_type kv_type;
+    enum cpu_level cpu_level;
+    uint32_t ctx_tokens, threads, chunk; /* 0: not given */
+    const char *path;
 };
+
+#define AT(field) .offset = offsetof(struct options, field)
+
+static const struct cli_option rows[] = {
+    {"tokens", NULL, 0, CLI_TEXT, AT(tokens), .value_name = "IDS",
+     .help = "\"1,2,3\", or @FILE with such a list, or - for standard input"},
+    {"positions", NULL, 0, CLI_TEXT, AT(positions), .value_name = "WHICH",
+     .help = "all (default) or last"},
+    {"json", NULL, 0, CLI_FLAG, AT(is_json),
+     .help = "all logits for programs; without it the best five"},
+    {"kv", NULL, 0, CLI_KV, AT(kv_type), .value_name = "TYPE",
+     .help = "cache type: f32 (default), f16, bf16"},
+    {"ctx", "ctx-size", 'c', CLI_COUNT, AT(ctx_tokens), .low = 0, .high = INT32_MAX,
+     .value_name = "N", .help = "context in tokens (0: the model's own)"},
+    {"chunk", NULL, 0, CLI_COUNT, AT(chunk), .low = 0, .high = 1 << 16, .value_name = "N",
+     .help = "rows in one forward call; does not change the result"},
+    {"threads", NULL, 't', CLI_COUNT, AT(threads), .low = 0, .high = 256, .value_name = "N",
+     .help = "compute threads (0: one per physical core)"},
+    {"cpu-level", NULL, 0, CLI_LEVEL, AT(cpu_level), .value_name = "L",
+     .help = "reference, avx2, avx512, neon; lowers the level, never raises it"},
+};
+
+#undef AT
 
 struct ids {
     int32_t *items; /* owned */
@@ -52,118 +60,28 @@ struct ids {
 
 /* ---- the command line ---- */
 
-static bool parse_count(const char *name, const char *text, uint64_t max, uint64_t *out,
-                        struct err *err)
+static bool parse_options(struct options *o, const struct cli_table *table, int argc, char **argv,
+                          struct err *err)
 {
+    const char *operands[1];
+    size_t operand_count;
     char quoted[STR_QUOTE_MAX];
-    if (!str_to_u64(str_of(text), out) || *out < 1 || *out > max) {
-        return err_set(err, ERR_USAGE, "--%s: \"%s\" is not a number from 1 to %llu", name,
-                       str_quote(quoted, str_of(text)), (unsigned long long)max);
+    *o = (struct options){.kv_type = KV_F32, .cpu_level = cpu_level_detect(), .positions = "all"};
+    if (!cli_level_from_environment(&o->cpu_level, err) ||
+        !cli_options_parse(table, o, argc, argv, operands, 1, &operand_count, err)) {
+        return false;
     }
-    return true;
-}
-
-static bool parse_choice(const char *name, const char *text, const char *const *choices, int *out,
-                         struct err *err)
-{
-    char quoted[STR_QUOTE_MAX];
-    for (int i = 0; choices[i]; i++) {
-        if (str_eq(str_of(text), str_of(choices[i]))) {
-            *out = i;
-            return true;
-        }
+    if (operand_count == 0) {
+        return err_set(err, ERR_USAGE, "a model is needed");
     }
-    return err_set(err, ERR_USAGE, "--%s: unknown choice \"%s\"", name,
-                   str_quote(quoted, str_of(text)));
-}
-
-static bool parse_option(struct options *o, int option, struct err *err)
-{
-    static const char *const kv_types[] = {"f32", "f16", "bf16", NULL};
-    static const char *const positions[] = {"all", "last", NULL};
-    char quoted[STR_QUOTE_MAX];
-    uint64_t count = 0;
-    int choice = 0;
-    bool ok = true;
-    switch (option) {
-    case 't':
-        o->tokens = optarg;
-        break;
-    case 'p':
-        ok = parse_choice("positions", optarg, positions, &choice, err);
-        o->is_last = choice == 1;
-        break;
-    case 'j':
-        o->is_json = true;
-        break;
-    case 'k':
-        ok = parse_choice("kv", optarg, kv_types, &choice, err);
-        o->params.kv_type = (enum kv_type)choice;
-        break;
-    case 'c':
-        ok = parse_count("ctx", optarg, INT32_MAX, &count, err);
-        o->params.ctx_tokens = (uint32_t)count;
-        break;
-    case 'n':
-        ok = parse_count("threads", optarg, 256, &count, err);
-        o->threads = (size_t)count;
-        break;
-    case 'r':
-        ok = parse_count("chunk", optarg, 1 << 16, &count, err);
-        o->chunk = (uint32_t)count;
-        break;
-    case 'l':
-        if (!cpu_level_parse(str_of(optarg), &o->params.cpu_level)) {
-            ok = err_set(err, ERR_USAGE, "--cpu-level: unknown level \"%s\"",
-                         str_quote(quoted, str_of(optarg)));
-        }
-        break;
-    }
-    return ok;
-}
-
-/* Returns false with err->code ERR_NONE after --help. */
-static bool parse_options(struct options *o, int argc, char **argv, struct err *err)
-{
-    static const struct option longs[] = {
-        {"tokens", required_argument, NULL, 't'}, {"positions", required_argument, NULL, 'p'},
-        {"json", no_argument, NULL, 'j'},         {"kv", required_argument, NULL, 'k'},
-        {"ctx", required_argument, NULL, 'c'},    {"threads", required_argument, NULL, 'n'},
-        {"chunk", required_argument, NULL, 'r'},  {"cpu-level", required_argument, NULL, 'l'},
-        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
-    };
-    int option;
-    *o = (struct options){
-        .params = {.kv_type = KV_F32, .cpu_level = cpu_level_detect(), .sequences_max = 1},
-        .threads = os_cpu_cores(),
-    };
-    const char *level = getenv("HEARTH_CPU_LEVEL");
-    if (level && *level && !cpu_level_parse(str_of(level), &o->params.cpu_level)) {
-        return err_set(err, ERR_USAGE, "HEARTH_CPU_LEVEL names no known level");
-    }
-    optind = 1;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-        if (option == 'h') {
-            err->code = ERR_NONE;
-            return false;
-        }
-        if (option == '?') {
-            char quoted[STR_QUOTE_MAX];
-            return err_set(err, ERR_USAGE, "wrong option \"%s\"",
-                           str_quote(quoted, str_of(argv[optind - 1])));
-        }
-        if (!parse_option(o, option, err)) {
-            return false;
-        }
-    }
-    if (argc - optind != 1) {
-        return err_set(err, ERR_USAGE,
-                       argc == optind ? "a model is needed" : "one model at a time");
-    }
-    o->path = argv[optind];
     if (!o->tokens) {
         return err_set(err, ERR_USAGE, "--tokens is needed");
+    }
+    o->path = operands[0];
+    o->is_last = strcmp(o->positions, "last") == 0;
+    if (!o->is_last && strcmp(o->positions, "all") != 0) {
+        return err_set(err, ERR_USAGE, "--positions: \"%s\" is not all or last",
+                       str_quote(quoted, str_of(o->positions)));
     }
     return true;
 }
@@ -227,7 +145,7 @@ static bool check_ids(const struct model *model, const struct options *o, const 
                            ids->items[i], info->vocab_count);
         }
     }
-    if (o->params.ctx_tokens == 0 && ids->count > info->ctx_train_tokens) {
+    if (o->ctx_tokens == 0 && ids->count > info->ctx_train_tokens) {
         return err_set(err, ERR_CONTEXT,
                        "%zu tokens do not fit the model's context of %u tokens (--ctx raises it)",
                        ids->count, info->ctx_train_tokens);
@@ -370,39 +288,33 @@ static bool run_eval(struct eval *e, struct err *err)
     return ok;
 }
 
-static void show_progress(void *arg, uint64_t done, uint64_t all)
-{
-    struct cli_progress *progress = arg;
-    progress->total = all;
-    cli_progress_update(progress, done);
-}
-
 static bool load_and_run(struct options *o, const struct ids *ids, struct err *err)
 {
     struct cli_progress progress;
-    struct model_params params = o->params;
     bool ok = false;
     if (!o->chunk) {
         o->chunk = o->is_last ? CHUNK_LAST : CHUNK_ALL;
     }
     o->chunk = (uint32_t)size_min(o->chunk, ids->count);
-    if (params.ctx_tokens && ids->count > params.ctx_tokens) {
+    if ((o->ctx_tokens && ids->count > o->ctx_tokens) || ids->count > INT32_MAX) {
         return err_set(err, ERR_CONTEXT, "%zu tokens do not fit the context of %u tokens (--ctx)",
-                       ids->count, params.ctx_tokens);
+                       ids->count, o->ctx_tokens ? o->ctx_tokens : INT32_MAX);
     }
-    if (ids->count > INT32_MAX) {
-        return err_set(err, ERR_CONTEXT, "%zu tokens are too many", ids->count);
-    }
-    params.ctx_tokens = params.kv_tokens = (uint32_t)ids->count;
-    params.batch_rows_max = o->chunk;
-    params.logits_rows_max = o->is_last ? 1 : o->chunk;
-
+    const struct model_params params = {
+        .cpu_level = o->cpu_level,
+        .kv_type = o->kv_type,
+        .ctx_tokens = (uint32_t)ids->count,
+        .kv_tokens = (uint32_t)ids->count,
+        .sequences_max = 1,
+        .batch_rows_max = o->chunk,
+        .logits_rows_max = o->is_last ? 1 : o->chunk,
+    };
     struct gguf *gguf = gguf_open(o->path, err);
-    struct pool *pool = gguf ? pool_create(o->threads, err) : NULL;
+    struct pool *pool = gguf ? pool_create(o->threads ? o->threads : os_cpu_cores(), err) : NULL;
     struct model *model = NULL;
     if (pool) {
         cli_progress_start(&progress, "loading", 0);
-        model = model_load(gguf, &params, pool, show_progress, &progress, err);
+        model = model_load(gguf, &params, pool, cli_show_progress, &progress, err);
         cli_progress_end(&progress);
     }
     gguf_close(gguf);
@@ -419,15 +331,19 @@ static bool load_and_run(struct options *o, const struct ids *ids, struct err *e
 int cli_eval(int argc, char **argv)
 {
     struct options options;
+    struct cli_table table = {0};
     struct ids ids = {0};
     struct err err = {0};
-    if (!parse_options(&options, argc, argv, &err)) {
-        if (err.code != ERR_NONE) {
-            return cli_usage_error("eval", "%s", err.text);
-        }
-        return cli_write(help, sizeof help - 1, &err) ? 0 : cli_fail(&err);
+    cli_table_add(&table, rows, sizeof rows / sizeof *rows, 0);
+    if (cli_options_want_help(argc, argv)) {
+        printf("usage: hearth eval MODEL --tokens IDS [OPTIONS]\n\n"
+               "Prints the logits that a model gives for token ids. Ids are taken as they are:\n"
+               "nothing is added, no tokenizer is needed.\n\n");
+        cli_options_print(&table, stdout);
+        return 0;
     }
-    bool ok = read_ids(options.tokens, &ids, &err) && load_and_run(&options, &ids, &err);
+    bool ok = parse_options(&options, &table, argc, argv, &err) &&
+              read_ids(options.tokens, &ids, &err) && load_and_run(&options, &ids, &err);
     mem_free(ids.items);
     if (!ok && err.code == ERR_USAGE) {
         return cli_usage_error("eval", "%s", err.text);
