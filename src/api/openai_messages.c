@@ -1,6 +1,6 @@
 /* Messages as OpenAI has them -> messages as chat templates expect them: `developer` becomes
- * `system`, lists of text parts become one text, arguments of tool calls become objects. Roles and
- * fields are tables; what is in neither is refused by its path. */
+ * `system`, lists of text parts become one text. Roles and fields are tables; what is in neither is
+ * refused by its path. */
 #include "api/fields.h"
 #include "api/openai.h"
 #include "base/json.h"
@@ -101,16 +101,15 @@ static json_t *read_content(const json_t *content, struct err *err)
     return joined;
 }
 
-/* Templates want the arguments of a call as an object, OpenAI has them as a string of JSON. */
-static bool read_call(json_t *call, struct err *err)
+/* Names and shapes only; what the arguments should look like to a template is chat's business. */
+static bool check_call(const json_t *call, struct err *err)
 {
-    json_t *function = json_object_get(call, "function");
-    json_t *arguments = json_object_get(function, "arguments");
+    const json_t *function = json_object_get(call, "function");
     const json_t *type = json_object_get(call, "type");
     if (!json_is_object(call) || !json_is_object(function)) {
         return err_set_param(err, ERR_TYPE, "function", "a tool call needs the object 'function'");
     }
-    if (type && strcmp(json_str(type).ptr ? json_str(type).ptr : "", "function") != 0) {
+    if (type && !str_eq(json_str(type), STR("function"))) {
         return err_set_param(err, ERR_UNSUPPORTED, "type",
                              "only tool calls of type 'function' are supported");
     }
@@ -118,17 +117,7 @@ static bool read_call(json_t *call, struct err *err)
         return err_set_param(err, ERR_MISSING, "function.name",
                              "a tool call needs the string 'function.name'");
     }
-    if (json_is_string(arguments)) {
-        struct err ignored; /* arguments that are no JSON stay the string they are */
-        struct json_limits limits = {.depth_max = API_BODY_DEPTH_MAX,
-                                     .values_max = API_BODY_VALUES_MAX};
-        json_t *parsed = json_parse(json_str(arguments), &limits, &ignored);
-        if (json_is_object(parsed)) {
-            json_object_set_new(function, "arguments", parsed);
-        } else {
-            json_decref(parsed);
-        }
-    } else if (!json_is_object(arguments)) {
+    if (!json_is_string(json_object_get(function, "arguments"))) {
         return err_set_param(err, ERR_MISSING, "function.arguments",
                              "a tool call needs 'function.arguments', a string of JSON");
     }
@@ -143,17 +132,13 @@ static bool read_calls(const json_t *calls, json_t *message, struct err *err)
     if (json_array_size(calls) == 0) {
         return true;
     }
-    json_t *copy = json_deep_copy(calls);
-    for (size_t i = 0; copy && i < json_array_size(copy); i++) {
-        if (!read_call(json_array_get(copy, i), err)) {
-            json_decref(copy);
+    for (size_t i = 0; i < json_array_size(calls); i++) {
+        if (!check_call(json_array_get(calls, i), err)) {
             return err_wrap_param(err, "tool_calls[%zu]", i);
         }
     }
-    if (!copy || json_object_set_new(message, "tool_calls", copy) != 0) {
-        return err_set_memory(err, 0);
-    }
-    return true;
+    return json_object_set(message, "tool_calls", (json_t *)(uintptr_t)calls) == 0 ||
+           err_set_memory(err, 0);
 }
 
 static bool is_empty(const json_t *value)
@@ -248,9 +233,9 @@ static json_t *read_message(json_t *given, struct err *err)
                                 err);
     }
     if (ok && !json_object_get(message, "content")) {
-        /* An assistant that only called tools has no content; templates add strings to it. */
+        /* An assistant that only called tools has no content. */
         ok = json_object_get(message, "tool_calls") != NULL
-                 ? json_object_set_new(message, "content", json_string("")) == 0
+                 ? json_object_set_new(message, "content", json_null()) == 0
                  : err_set_param(err, ERR_MISSING, "content", "a message needs 'content'");
     }
     if (!ok) {

@@ -6,6 +6,8 @@
 #include "base/mem.h"
 #include "base/os.h"
 
+enum { TEMPLATE_BYTES_MAX = 4 << 20 };
+
 struct slot {
     char *id, *path;
     int64_t created_s;
@@ -128,6 +130,20 @@ static bool ids_differ(const struct route_registry *registry, struct err *err)
     return true;
 }
 
+/* The template that overrides the models' own: a mistake in it is found now. */
+static bool check_template(const char *path, struct err *err)
+{
+    char quoted[STR_QUOTE_MAX];
+    size_t len = 0;
+    char *source = os_file_slurp(path, TEMPLATE_BYTES_MAX, &len, err);
+    struct chat_template *compiled =
+        source ? chat_template_compile((struct str){source, len}, NULL, err) : NULL;
+    bool ok = compiled != NULL;
+    chat_template_destroy(compiled);
+    mem_free(source);
+    return ok || err_wrap(err, "chat template %s", str_quote(quoted, str_of(path)));
+}
+
 struct route_registry *route_registry_create(const struct route_registry_params *params,
                                              struct err *err)
 {
@@ -141,7 +157,8 @@ struct route_registry *route_registry_create(const struct route_registry_params 
     registry->count = params->model_count;
     registry->notify = params->notify;
     registry->notify_arg = params->notify_arg;
-    bool ok = true;
+    const char *template_file = params->local.chat_template_file;
+    bool ok = !template_file || check_template(template_file, err);
     for (size_t i = 0; ok && i < registry->count; i++) {
         registry->slots[i].registry = registry;
         ok = open_slot(&registry->slots[i], &params->models[i], &params->local, err);
