@@ -326,60 +326,27 @@ static bool macro_attr(struct render *r, const struct macro *m, struct str name,
     return true;
 }
 
-/* Dunder names that every Python object answers to: using them is what the sandbox forbids. */
-static bool is_object_dunder(struct str name)
+/* Dunder names that Python objects answer to, before NULL those of undefined values too: using them
+ * is what the sandbox forbids. */
+static const char *const dunders[] = {
+    "__class__",   "__delattr__",  "__dir__",           "__doc__",          "__eq__",
+    "__format__",  "__ge__",       "__getattribute__",  "__getstate__",     "__gt__",
+    "__hash__",    "__init__",     "__init_subclass__", "__le__",           "__lt__",
+    "__ne__",      "__new__",      "__reduce__",        "__reduce_ex__",    "__repr__",
+    "__setattr__", "__sizeof__",   "__str__",           "__subclasshook__", "__len__",
+    "__getitem__", "__iter__",     "__add__",           "__mul__",          "__call__",
+    "__bool__",    "__mod__",      "__rmod__",          "__rmul__",         "__module__",
+    NULL,          "__contains__", "__globals__",       "__code__",         "__self__",
+    "__func__",    "__dict__",     "__name__",          "__mro__",          "__subclasses__",
+    "__setitem__", "__delitem__",  "__getnewargs__",    "__html__"};
+
+static bool is_object_dunder(struct val obj, struct str name)
 {
-    static const char *const names[] = {"__class__",
-                                        "__delattr__",
-                                        "__dir__",
-                                        "__doc__",
-                                        "__eq__",
-                                        "__format__",
-                                        "__ge__",
-                                        "__getattribute__",
-                                        "__getstate__",
-                                        "__gt__",
-                                        "__hash__",
-                                        "__init__",
-                                        "__init_subclass__",
-                                        "__le__",
-                                        "__lt__",
-                                        "__ne__",
-                                        "__new__",
-                                        "__reduce__",
-                                        "__reduce_ex__",
-                                        "__repr__",
-                                        "__setattr__",
-                                        "__sizeof__",
-                                        "__str__",
-                                        "__subclasshook__",
-                                        "__len__",
-                                        "__getitem__",
-                                        "__contains__",
-                                        "__iter__",
-                                        "__add__",
-                                        "__mul__",
-                                        "__call__",
-                                        "__globals__",
-                                        "__code__",
-                                        "__self__",
-                                        "__func__",
-                                        "__dict__",
-                                        "__module__",
-                                        "__name__",
-                                        "__bool__",
-                                        "__mro__",
-                                        "__subclasses__",
-                                        "__setitem__",
-                                        "__delitem__",
-                                        "__mod__",
-                                        "__rmod__",
-                                        "__rmul__",
-                                        "__getnewargs__",
-                                        "__html__",
-                                        NULL};
-    for (size_t i = 0; names[i]; i++) {
-        if (str_eq(name, str_of(names[i]))) {
+    for (size_t i = 0; i < sizeof(dunders) / sizeof(*dunders); i++) {
+        if (!dunders[i] && obj.kind == VAL_UNDEFINED) {
+            return false;
+        }
+        if (dunders[i] && str_eq(name, str_of(dunders[i]))) {
             return true;
         }
     }
@@ -390,14 +357,14 @@ bool chat_get_attr(struct render *r, struct val obj, struct str name, struct val
 {
     bool found = false, is_unsafe = false;
     struct val key;
-    if (obj.kind == VAL_UNDEFINED) {
-        return chat_fail_undefined(r, obj);
-    }
     if (!chat_text_view(r, name, true, &key)) {
         return false;
     }
-    if (name.len && name.ptr[0] == '_' && is_object_dunder(name)) {
+    if (name.len && name.ptr[0] == '_' && is_object_dunder(obj, name)) {
         return chat_undefined_attr(r, obj, key, true, out);
+    }
+    if (obj.kind == VAL_UNDEFINED) {
+        return chat_fail_undefined(r, obj);
     }
     if (obj.kind == VAL_MACRO ? !macro_attr(r, obj.macro, name, out, &found)
                               : !plain_attr(r, obj, name, out, &found)) {

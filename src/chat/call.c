@@ -31,6 +31,12 @@ bool chat_bind(struct render *r, const char *name, const char *params, const str
     size_t count = 0;
     struct str param;
     bool optional;
+    if (params[0] == '/') { /* positional only */
+        params++;
+        if (call->keyword_count) {
+            return chat_fail(r, "%s() takes no keyword arguments", name);
+        }
+    }
     while (param_at(params, count, &param, &optional)) {
         count++;
     }

@@ -57,9 +57,6 @@ static bool f_attr(struct render *r, struct val v, struct call *c, struct val *o
         !chat_method_find(v, chat_str(name), &is_unsafe) && !is_unsafe) {
         return chat_undefined_attr(r, v, c->args[0], false, out);
     }
-    if (v.kind == VAL_UNDEFINED) {
-        return chat_fail_undefined(r, v);
-    }
     return chat_get_attr(r, v, chat_str(name), out);
 }
 
@@ -782,39 +779,60 @@ static bool f_items(struct render *r, struct val v, struct call *c, struct val *
     return chat_dict_load(r, v.dict);
 }
 
+/* The texts to join. Where autoescape is on and one of them is markup, all are escaped. */
+static bool join_texts(struct render *r, struct list *l, struct val attribute, bool *markup)
+{
+    struct txt *t;
+    for (size_t i = 0; i < l->count; i++) {
+        struct val item = l->items[i];
+        if (given(attribute) && !chat_attr_path(r, item, attribute, val_none(), &item)) {
+            return false;
+        }
+        if (!chat_to_text(r, item, &t) || !chat_step(r, 1)) {
+            return false;
+        }
+        l->items[i] = val_text(t);
+        *markup |= r->autoescape && t->markup;
+    }
+    for (size_t i = 0; i < l->count && *markup; i++) {
+        if (!chat_escape(r, l->items[i], &l->items[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool f_join(struct render *r, struct val v, struct call *c, struct val *out)
 {
     struct builder b = chat_builder(r);
-    struct txt empty = {.ptr = ""}, *separator = &empty, *t;
-    struct iter *it;
-    bool first = true, markup = false;
+    struct txt empty = {.ptr = ""}, *separator = &empty;
+    struct list *l;
+    struct val escaped;
     if ((!val_is_missing(c->args[0]) && !chat_to_text(r, c->args[0], &separator)) ||
-        !chat_iter(r, v, &it)) {
+        !chat_to_list(r, v, &l)) {
         return false;
     }
-    for (;; first = false) {
-        struct val item;
-        bool more;
-        if (!chat_next(r, it, &item, &more)) {
+    bool markup = r->autoescape && separator->markup;
+    if (!join_texts(r, l, c->args[1], &markup)) {
+        return false;
+    }
+    if (markup) {
+        if (!chat_escape(r, val_text(separator), &escaped)) {
             return false;
         }
-        if (!more) {
-            break;
-        }
-        if (given(c->args[1]) && !chat_attr_path(r, item, c->args[1], val_none(), &item)) {
-            return false;
-        }
-        if (!chat_to_text(r, item, &t) || !chat_step(r, 1) ||
-            (!first && !chat_build_text(&b, separator, 0, separator->len)) ||
+        separator = escaped.text;
+    }
+    for (size_t i = 0; i < l->count; i++) {
+        const struct txt *t = l->items[i].text;
+        if ((i && !chat_build_text(&b, separator, 0, separator->len)) ||
             !chat_build_text(&b, t, 0, t->len)) {
             return false;
         }
-        markup |= t->markup;
     }
     if (!chat_build_done(&b, out)) {
         return false;
     }
-    out->text->markup = r->autoescape && markup;
+    out->text->markup = markup;
     return true;
 }
 

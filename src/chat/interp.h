@@ -70,8 +70,8 @@ struct method_def {
 };
 
 /* `params` names the parameters after the value, comma separated; a trailing '=' marks one that may
- * be left out, '*' takes any. With it, call->args has exactly one entry per parameter, VAL_MISSING
- * where left out. */
+ * be left out, a leading '/' forbids keywords. With it, call->args has exactly one entry per
+ * parameter, VAL_MISSING where left out. */
 struct filter_def {
     const char *name;
     bool (*fn)(struct render *r, struct val value, struct call *call, struct val *out);
@@ -190,7 +190,15 @@ bool chat_int_parse(struct render *r, struct str s, int base, int64_t *out, bool
 bool chat_float_parse(struct str s, double *out);
 
 /* text methods that filters need as well */
-enum case_kind { CASE_UPPER, CASE_LOWER, CASE_CAPITALIZE, CASE_TITLE, CASE_SWAP, CASE_JINJA_TITLE };
+enum case_kind {
+    CASE_UPPER,
+    CASE_LOWER,
+    CASE_CAPITALIZE,
+    CASE_TITLE,
+    CASE_SWAP,
+    CASE_JINJA_TITLE,
+    CASE_FOLD
+};
 bool chat_text_case(struct render *r, const struct txt *t, enum case_kind kind, struct val *out);
 bool chat_text_strip(struct render *r, const struct txt *t, struct val chars, bool left, bool right,
                      struct val *out);

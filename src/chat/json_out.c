@@ -40,8 +40,6 @@ static bool dump_string(struct dumper *d, struct str s)
         bool good;
         if (hit) {
             good = chat_build_format(&d->b, "\\%c", to[hit - from]);
-        } else if (code == 0x7F) {
-            good = chat_build_literal(&d->b, "\x7F");
         } else if (code > 0xFFFF && code < 0x110000) {
             good = chat_build_format(&d->b, "\\u%04x\\u%04x", 0xD800 + ((code - 0x10000) >> 10),
                                      0xDC00 + ((code - 0x10000) & 0x3FF));

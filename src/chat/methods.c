@@ -32,6 +32,7 @@ CASE_METHOD(m_lower, CASE_LOWER)
 CASE_METHOD(m_title, CASE_TITLE)
 CASE_METHOD(m_capitalize, CASE_CAPITALIZE)
 CASE_METHOD(m_swapcase, CASE_SWAP)
+CASE_METHOD(m_casefold, CASE_FOLD)
 
 #define CHAR_METHOD(fn_name, each, empty)                                                          \
     static bool fn_name(struct render *r, struct val self, struct call *c, struct val *out)        \
@@ -385,11 +386,8 @@ static bool split_spaces(struct render *r, const struct txt *t, uint64_t max, st
             continue;
         }
         size_t start = i;
-        if (max-- == 0) { /* the rest, less the blanks at its end */
-            struct val rest, trimmed;
-            return chat_text_slice(r, t, start, s.len, &rest) &&
-                   chat_text_strip(r, rest.text, val_none(), false, true, &trimmed) &&
-                   chat_list_add(r, l, trimmed);
+        if (max-- == 0) { /* the rest as it is */
+            return add_slice(r, l, t, start, s.len);
         }
         while (i < s.len) {
             n = chat_text_decode(s, i, &code);
@@ -427,10 +425,7 @@ static bool rsplit_spaces(struct render *r, const struct txt *t, uint64_t max, s
         }
         size_t end = i;
         if (max-- == 0) {
-            struct val rest, trimmed;
-            return chat_text_slice(r, t, 0, end, &rest) &&
-                   chat_text_strip(r, rest.text, val_none(), true, false, &trimmed) &&
-                   chat_list_add(r, l, trimmed);
+            return add_slice(r, l, t, 0, end);
         }
         while (i > 0) {
             start = char_before(s, i);
@@ -855,17 +850,27 @@ static bool m_self(struct render *r, struct val self, struct call *c, struct val
     return true;
 }
 
+/* There are no bytes and no translation tables here. */
+static bool m_no_bytes(struct render *r, struct val self, struct call *c, struct val *out)
+{
+    (void)self;
+    (void)c;
+    (void)out;
+    return chat_fail(r, "str.encode and str.translate are not available");
+}
+
 static const struct method_def text_methods[] = {
     {"capitalize", m_capitalize, ""},
-    {"casefold", m_lower, ""},
-    {"center", m_center, "width,fillchar="},
-    {"count", m_count, "sub,start=,end="},
-    {"endswith", m_endswith, "suffix,start=,end="},
+    {"casefold", m_casefold, ""},
+    {"center", m_center, "/width,fillchar="},
+    {"count", m_count, "/sub,start=,end="},
+    {"encode", m_no_bytes, NULL},
+    {"endswith", m_endswith, "/suffix,start=,end="},
     {"expandtabs", m_expandtabs, "tabsize="},
-    {"find", m_find, "sub,start=,end="},
+    {"find", m_find, "/sub,start=,end="},
     {"format", m_format, NULL},
     {"format_map", m_format_map, NULL},
-    {"index", m_index, "sub,start=,end="},
+    {"index", m_index, "/sub,start=,end="},
     {"isalnum", m_isalnum, ""},
     {"isalpha", m_isalpha, ""},
     {"isascii", m_isascii, ""},
@@ -878,47 +883,48 @@ static const struct method_def text_methods[] = {
     {"isspace", m_isspace, ""},
     {"istitle", m_istitle, ""},
     {"isupper", m_isupper, ""},
-    {"join", m_join, "iterable"},
-    {"ljust", m_ljust, "width,fillchar="},
+    {"join", m_join, "/iterable"},
+    {"ljust", m_ljust, "/width,fillchar="},
     {"lower", m_lower, ""},
-    {"lstrip", m_lstrip, "chars="},
-    {"partition", m_partition, "sep"},
-    {"removeprefix", m_removeprefix, "prefix"},
-    {"removesuffix", m_removesuffix, "suffix"},
-    {"replace", m_replace, "old,new,count="},
-    {"rfind", m_rfind, "sub,start=,end="},
-    {"rindex", m_rindex, "sub,start=,end="},
-    {"rjust", m_rjust, "width,fillchar="},
-    {"rpartition", m_rpartition, "sep"},
+    {"lstrip", m_lstrip, "/chars="},
+    {"partition", m_partition, "/sep"},
+    {"removeprefix", m_removeprefix, "/prefix"},
+    {"removesuffix", m_removesuffix, "/suffix"},
+    {"replace", m_replace, "/old,new,count="},
+    {"rfind", m_rfind, "/sub,start=,end="},
+    {"rindex", m_rindex, "/sub,start=,end="},
+    {"rjust", m_rjust, "/width,fillchar="},
+    {"rpartition", m_rpartition, "/sep"},
     {"rsplit", m_rsplit, "sep=,maxsplit="},
-    {"rstrip", m_rstrip, "chars="},
+    {"rstrip", m_rstrip, "/chars="},
     {"split", m_split, "sep=,maxsplit="},
     {"splitlines", m_splitlines, "keepends="},
-    {"startswith", m_startswith, "prefix,start=,end="},
-    {"strip", m_strip, "chars="},
+    {"startswith", m_startswith, "/prefix,start=,end="},
+    {"strip", m_strip, "/chars="},
     {"swapcase", m_swapcase, ""},
     {"title", m_title, ""},
+    {"translate", m_no_bytes, NULL},
     {"upper", m_upper, ""},
-    {"zfill", m_zfill, "width"},
+    {"zfill", m_zfill, "/width"},
     {NULL, NULL, NULL},
 };
 
 static const struct method_def list_methods[] = {
-    {"clear", m_list_clear, ""},      {"copy", m_list_copy, ""},
-    {"count", m_list_count, "value"}, {"index", m_list_index, "value,start=,stop="},
-    {"pop", m_list_pop, "index="},    {NULL, NULL, NULL},
+    {"clear", m_list_clear, ""},       {"copy", m_list_copy, ""},
+    {"count", m_list_count, "/value"}, {"index", m_list_index, "/value,start=,stop="},
+    {"pop", m_list_pop, "/index="},    {NULL, NULL, NULL},
 };
 
 static const struct method_def tuple_methods[] = {
-    {"count", m_list_count, "value"},
-    {"index", m_list_index, "value,start=,stop="},
+    {"count", m_list_count, "/value"},
+    {"index", m_list_index, "/value,start=,stop="},
     {NULL, NULL, NULL},
 };
 
 static const struct method_def dict_methods[] = {
     {"copy", m_dict_copy, ""},
-    {"fromkeys", m_fromkeys, "iterable,value="},
-    {"get", m_get, "key,default="},
+    {"fromkeys", m_fromkeys, "/iterable,value="},
+    {"get", m_get, "/key,default="},
     {"items", m_items, ""},
     {"keys", m_keys, ""},
     {"values", m_values, ""},

@@ -76,6 +76,8 @@ bool chat_text_case(struct render *r, const struct txt *t, enum case_kind kind, 
         bool trusted = t->mask ? t->mask[i] : t->trusted, title;
         if (to_upper(kind, code, start, &title)) {
             count = title ? chat_char_title(code, mapped) : chat_char_upper(code, mapped);
+        } else if (kind == CASE_FOLD) {
+            count = chat_char_fold(code, mapped);
         } else if (kind == CASE_SWAP && !chat_char_is_upper(code)) {
             mapped[0] = code, count = 1;
         } else if (code == 0x3A3) {

@@ -188,3 +188,20 @@ size_t chat_char_title(uint32_t code, uint32_t out[3])
 {
     return map_case(chat_title_cases, chat_title_cases_count, code, utf8proc_totitle, out);
 }
+
+size_t chat_char_fold(uint32_t code, uint32_t out[3])
+{
+    utf8proc_int32_t folded[4];
+    int last = 0;
+    utf8proc_ssize_t n = code > 0x10FFFF ? 0
+                                         : utf8proc_decompose_char((utf8proc_int32_t)code, folded,
+                                                                   4, UTF8PROC_CASEFOLD, &last);
+    if (n < 1 || n > 3) {
+        out[0] = code;
+        return 1;
+    }
+    for (utf8proc_ssize_t i = 0; i < n; i++) {
+        out[i] = (uint32_t)folded[i];
+    }
+    return (size_t)n;
+}

@@ -43,5 +43,6 @@ bool chat_char_is_ignorable(uint32_t code); /* skipped when looking for a final 
 size_t chat_char_upper(uint32_t code, uint32_t out[3]);
 size_t chat_char_lower(uint32_t code, uint32_t out[3]);
 size_t chat_char_title(uint32_t code, uint32_t out[3]);
+size_t chat_char_fold(uint32_t code, uint32_t out[3]);
 
 #endif
