@@ -3,7 +3,13 @@
  * llama.cpp). Decoding and packing both build on it.
  *
  *     Q4_0  d f16, qs[16]                     element j: low nibble of qs[j], j+16: high nibble
+ *     Q4_1  d f16, m f16, qs[16]              value = d q + m
+ *     Q5_0  d f16, qh[4], qs[16]              bit j of qh is bit 4 of element j
+ *     Q5_1  d f16, m f16, qh[4], qs[16]
  *     Q8_0  d f16, qs[32]
+ *     IQ4_NL  as Q4_0, but the nibble is an index into 16 values
+ *     IQ4_XS  d f16, scales_h u16, scales_l[4], qs[128]; such nibbles with 8 scales of 6 bits
+ *     Q3_K  hmask[32], qs[64], scales[12], d f16
  *     Q4_K  d f16, dmin f16, scales[12], qs[128]
  *     Q5_K  d f16, dmin f16, scales[12], qh[32], qs[128]
  *     Q6_K  ql[128], qh[64], scales[16] i8, d f16 */
@@ -19,10 +25,23 @@
 /* The weights are unsigned as in a panel: Q8_0 + 128, Q4_0 as stored, Q6_K as stored (zero 32). */
 struct block {
     uint8_t q[256];    /* 32 or 256 of them */
-    uint8_t scale[16]; /* Q4_K Q5_K: 8 of 6 bits; Q6_K: 16 of int8 */
+    uint8_t scale[16]; /* Q4_K Q5_K: 8 of 6 bits; Q3_K Q6_K IQ4_XS: 16 of int8 */
     uint8_t min[8];    /* Q4_K Q5_K */
-    uint16_t d, dmin;  /* f16 */
+    uint16_t d, dmin;  /* f16; Q4_1 Q5_1: dmin is -m */
 };
+
+/* Bytes of a block, as a constant. */
+static ATTR_ALWAYS_INLINE size_t block_bytes(enum dtype type)
+{
+#define BLOCK_CASE(name, id, text, len, bytes)                                                     \
+    case name:                                                                                     \
+        return bytes;
+    switch (type) {
+        DTYPE_TABLE(BLOCK_CASE)
+    }
+#undef BLOCK_CASE
+    return 0;
+}
 
 static inline uint16_t block_load_u16(const uint8_t *p)
 {
@@ -43,6 +62,77 @@ static inline void block_open_q4_0(const uint8_t *p, struct block *b)
     for (int j = 0; j < 16; j++) {
         b->q[j] = p[2 + j] & 15;
         b->q[j + 16] = p[2 + j] >> 4;
+    }
+}
+
+static inline void block_open_q4_1(const uint8_t *p, struct block *b)
+{
+    block_open_q4_0(p + 2, b);
+    b->d = block_load_u16(p);
+    b->dmin = block_load_u16(p + 2) ^ 0x8000;
+}
+
+static inline void block_open_q5_0(const uint8_t *p, struct block *b)
+{
+    uint32_t high = block_load_u16(p + 2) | (uint32_t)block_load_u16(p + 4) << 16;
+
+    b->d = block_load_u16(p);
+    for (int j = 0; j < 16; j++) {
+        b->q[j] = (uint8_t)((p[6 + j] & 15) | (high >> j & 1) << 4);
+        b->q[j + 16] = (uint8_t)(p[6 + j] >> 4 | (high >> (j + 16) & 1) << 4);
+    }
+}
+
+static inline void block_open_q5_1(const uint8_t *p, struct block *b)
+{
+    block_open_q5_0(p + 2, b);
+    b->d = block_load_u16(p);
+    b->dmin = block_load_u16(p + 2) ^ 0x8000;
+}
+
+/* The 16 values of IQ4_NL and IQ4_XS, plus 128. */
+static inline void block_open_values(const uint8_t *qs, uint8_t q[32])
+{
+    static const uint8_t value[16] = {1,   24,  45,  63,  79,  93,  106, 118,
+                                      129, 141, 153, 166, 181, 197, 217, 241};
+    for (int j = 0; j < 16; j++) {
+        q[j] = value[qs[j] & 15];
+        q[j + 16] = value[qs[j] >> 4];
+    }
+}
+
+static inline void block_open_iq4_nl(const uint8_t *p, struct block *b)
+{
+    b->d = block_load_u16(p);
+    block_open_values(p + 2, b->q);
+}
+
+static inline void block_open_iq4_xs(const uint8_t *p, struct block *b)
+{
+    uint16_t high = block_load_u16(p + 2);
+
+    b->d = block_load_u16(p);
+    for (int i = 0; i < 8; i++) {
+        int scale = (p[4 + i / 2] >> (4 * (i % 2)) & 15) | (high >> (2 * i) & 3) << 4;
+        b->scale[2 * i] = b->scale[2 * i + 1] = (uint8_t)(scale - 32);
+        block_open_values(p + 8 + 16 * i, b->q + 32 * i);
+    }
+}
+
+/* Scales: low nibbles of 0-7 and 8-15 in the halves of bytes 0-7, their top two bits in bytes 8-11.
+ */
+static inline void block_open_q3_k(const uint8_t *p, struct block *b)
+{
+    const uint8_t *scales = p + 96;
+
+    b->d = block_load_u16(p + 108);
+    for (int i = 0; i < 16; i++) {
+        int low = i < 8 ? scales[i] & 15 : scales[i - 8] >> 4;
+        b->scale[i] = (uint8_t)((low | (scales[8 + i % 4] >> (2 * (i / 4)) & 3) << 4) - 32);
+    }
+    for (int i = 0; i < 256; i++) {
+        int low = p[32 + 32 * (i / 128) + i % 32] >> (2 * (i / 32 % 4)) & 3;
+        b->q[i] = (uint8_t)(low | (p[i % 32] >> (i / 32) & 1) << 2);
     }
 }
 
@@ -111,6 +201,24 @@ static ATTR_ALWAYS_INLINE void block_open(enum dtype type, const uint8_t *bytes,
         break;
     case DTYPE_Q4_0:
         block_open_q4_0(bytes, b);
+        break;
+    case DTYPE_Q4_1:
+        block_open_q4_1(bytes, b);
+        break;
+    case DTYPE_Q5_0:
+        block_open_q5_0(bytes, b);
+        break;
+    case DTYPE_Q5_1:
+        block_open_q5_1(bytes, b);
+        break;
+    case DTYPE_IQ4_NL:
+        block_open_iq4_nl(bytes, b);
+        break;
+    case DTYPE_IQ4_XS:
+        block_open_iq4_xs(bytes, b);
+        break;
+    case DTYPE_Q3_K:
+        block_open_q3_k(bytes, b);
         break;
     case DTYPE_Q4_K:
         block_open_q4_k(bytes, b);

@@ -94,6 +94,11 @@ static void decode_block(enum dtype type, const uint8_t *bytes, float *out)
         for (int j = 0; j < 32; j++) {
             out[j] = (float)(b.q[j] - zero) * d;
         }
+    } else if (f.scale == SCALE_BLOCK_MIN) {
+        float min = codec_f16_to_f32(b.dmin);
+        for (int j = 0; j < 32; j++) {
+            out[j] = (float)b.q[j] * d - min;
+        }
     } else if (f.scale == SCALE_MIN) {
         float dmin = codec_f16_to_f32(b.dmin);
         for (int i = 0; i < 8; i++) {

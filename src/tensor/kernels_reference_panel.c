@@ -43,6 +43,11 @@ static float add_block(struct panel_format f, const uint8_t *head, size_t j, siz
         int32_t sum = dot(w, x->q, 32) + x->neg_sum * (1 << f.zero_shift);
         return fmaf((float)sum * f16_at(head + 32 * j + 2 * r), x->scale, acc);
     }
+    if (f.scale == SCALE_BLOCK_MIN) {
+        float min = f16_at(head + PANEL_BLOCK_MIN_AT + 32 * j + 2 * r);
+        float value = (float)dot(w, x->q, 32) * f16_at(head + 32 * j + 2 * r);
+        return fmaf(fmaf((float)x->neg_sum, min, value), x->scale, acc);
+    }
     float d = f16_at(head + 2 * r), t;
     if (f.scale == SCALE_MIN) {
         float min = f16_at(head + PANEL_DMIN_AT + 2 * r) * head[PANEL_MIN_AT + 16 * j + r];
@@ -101,6 +106,36 @@ static void tile_q6_k(const struct panel_tile *tile)
     tile_quantized(panel_format(DTYPE_Q6_K), tile);
 }
 
+static void tile_q4_1(const struct panel_tile *tile)
+{
+    tile_quantized(panel_format(DTYPE_Q4_1), tile);
+}
+
+static void tile_q5_0(const struct panel_tile *tile)
+{
+    tile_quantized(panel_format(DTYPE_Q5_0), tile);
+}
+
+static void tile_q5_1(const struct panel_tile *tile)
+{
+    tile_quantized(panel_format(DTYPE_Q5_1), tile);
+}
+
+static void tile_iq4_nl(const struct panel_tile *tile)
+{
+    tile_quantized(panel_format(DTYPE_IQ4_NL), tile);
+}
+
+static void tile_iq4_xs(const struct panel_tile *tile)
+{
+    tile_quantized(panel_format(DTYPE_IQ4_XS), tile);
+}
+
+static void tile_q3_k(const struct panel_tile *tile)
+{
+    tile_quantized(panel_format(DTYPE_Q3_K), tile);
+}
+
 static void tile_float(enum dtype type, const struct panel_tile *tile)
 {
     size_t size = panel_format(type).block_bytes;
@@ -151,6 +186,12 @@ void kernels_init_reference_panels(struct kernels *k)
     set(&k->panel[DTYPE_Q4_K], tile_q4_k);
     set(&k->panel[DTYPE_Q5_K], tile_q5_k);
     set(&k->panel[DTYPE_Q6_K], tile_q6_k);
+    set(&k->panel[DTYPE_Q4_1], tile_q4_1);
+    set(&k->panel[DTYPE_Q5_0], tile_q5_0);
+    set(&k->panel[DTYPE_Q5_1], tile_q5_1);
+    set(&k->panel[DTYPE_IQ4_NL], tile_iq4_nl);
+    set(&k->panel[DTYPE_IQ4_XS], tile_iq4_xs);
+    set(&k->panel[DTYPE_Q3_K], tile_q3_k);
     set(&k->panel[DTYPE_F32], tile_f32);
     set(&k->panel[DTYPE_F16], tile_f16);
     set(&k->panel[DTYPE_BF16], tile_bf16);

@@ -322,8 +322,9 @@ static void test_exp_error(const struct kernels *k)
 
 /* ---- panels ---- */
 
-static const enum dtype types[] = {DTYPE_F32,  DTYPE_F16,  DTYPE_BF16, DTYPE_Q8_0,
-                                   DTYPE_Q4_0, DTYPE_Q4_K, DTYPE_Q5_K, DTYPE_Q6_K};
+static const enum dtype types[] = {DTYPE_F32,  DTYPE_F16,  DTYPE_BF16,   DTYPE_Q8_0,  DTYPE_Q4_0,
+                                   DTYPE_Q4_K, DTYPE_Q5_K, DTYPE_Q6_K,   DTYPE_Q4_1,  DTYPE_Q5_0,
+                                   DTYPE_Q5_1, DTYPE_Q3_K, DTYPE_IQ4_NL, DTYPE_IQ4_XS};
 
 /* Rows of random bytes with finite scales; kind EXTREME: all weights at the ends of their range. */
 static void fill_rows(enum dtype type, uint8_t *p, size_t bytes, int kind)
@@ -341,8 +342,8 @@ static void fill_rows(enum dtype type, uint8_t *p, size_t bytes, int kind)
             codec_encode_row(type, &value, p + at, 1);
             continue;
         }
-        memcpy(p + at + (type == DTYPE_Q6_K ? 208 : 0), &half, 2);
-        if (type == DTYPE_Q4_K || type == DTYPE_Q5_K) {
+        memcpy(p + at + (type == DTYPE_Q6_K ? 208 : type == DTYPE_Q3_K ? 108 : 0), &half, 2);
+        if (type == DTYPE_Q4_K || type == DTYPE_Q5_K || type == DTYPE_Q4_1 || type == DTYPE_Q5_1) {
             memcpy(p + at + 2, &other, 2);
         }
     }

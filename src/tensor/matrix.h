@@ -36,7 +36,7 @@ struct matrix {
     const uint8_t *bytes; /* aligned to 64; panel i at bytes + i * panel_bytes; not owned */
 };
 
-/* Types a matrix can be made of: F32 F16 BF16 Q8_0 Q4_0 Q4_K Q5_K Q6_K. */
+/* Types a matrix can be made of: those that codec_can_decode. */
 bool matrix_supports(enum dtype type);
 
 /* Bytes of the packed matrix; false when it does not fit a size_t. cols is a multiple of the type's

@@ -28,8 +28,9 @@ static float random_float(void)
     return ((float)next_random() * 0x1p-31f - 1.0f) * 2.0f;
 }
 
-static const enum dtype types[] = {DTYPE_F32,  DTYPE_F16,  DTYPE_BF16, DTYPE_Q8_0,
-                                   DTYPE_Q4_0, DTYPE_Q4_K, DTYPE_Q5_K, DTYPE_Q6_K};
+static const enum dtype types[] = {DTYPE_F32,  DTYPE_F16,  DTYPE_BF16,   DTYPE_Q8_0,  DTYPE_Q4_0,
+                                   DTYPE_Q4_K, DTYPE_Q5_K, DTYPE_Q6_K,   DTYPE_Q4_1,  DTYPE_Q5_0,
+                                   DTYPE_Q5_1, DTYPE_Q3_K, DTYPE_IQ4_NL, DTYPE_IQ4_XS};
 
 enum { TYPE_COUNT = sizeof types / sizeof types[0] };
 
@@ -50,9 +51,9 @@ static uint8_t *random_rows(enum dtype type, size_t rows, size_t cols)
         if (info->block_len == 1) {
             codec_encode_row(type, &value, p + at, 1);
         } else {
-            memcpy(p + at + (type == DTYPE_Q6_K ? 208 : 0), &half, 2);
+            memcpy(p + at + (type == DTYPE_Q6_K ? 208 : type == DTYPE_Q3_K ? 108 : 0), &half, 2);
         }
-        if (type == DTYPE_Q4_K || type == DTYPE_Q5_K) {
+        if (type == DTYPE_Q4_K || type == DTYPE_Q5_K || type == DTYPE_Q4_1 || type == DTYPE_Q5_1) {
             memcpy(p + at + 2, &other, 2);
         }
     }

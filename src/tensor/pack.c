@@ -56,7 +56,7 @@ void matrix_init(struct matrix *matrix, enum dtype type, size_t rows, size_t col
 struct group {
     ATTR_ALIGNED(64) uint8_t q[TILE_ROWS][PANEL_GROUP_COLS];
     uint16_t d[PANEL_GROUP_BLOCKS][TILE_ROWS]; /* SCALE_BLOCK: per block; else [0] */
-    uint16_t dmin[TILE_ROWS];
+    uint16_t dmin[PANEL_GROUP_BLOCKS][TILE_ROWS];
     uint8_t scale[16][TILE_ROWS];
     uint8_t min[PANEL_GROUP_BLOCKS][TILE_ROWS];
 };
@@ -67,19 +67,19 @@ static ATTR_ALWAYS_INLINE void open_row(enum dtype type, const uint8_t *bytes, s
     struct panel_format f = panel_format(type);
     struct block b = {0};
 
-    if (f.scale == SCALE_BLOCK) {
-        size_t step = f.bits == 8 ? 34 : 18;
+    if (f.scale == SCALE_BLOCK || f.scale == SCALE_BLOCK_MIN) {
         for (size_t j = 0; j < blocks; j++) {
-            block_open(type, bytes + j * step, &b);
+            block_open(type, bytes + j * block_bytes(type), &b);
             memcpy(g->q[row] + 32 * j, b.q, 32);
             g->d[j][row] = b.d;
+            g->dmin[j][row] = b.dmin;
         }
         return;
     }
     block_open(type, bytes, &b);
     memcpy(g->q[row], b.q, sizeof b.q);
     g->d[0][row] = b.d;
-    g->dmin[row] = b.dmin;
+    g->dmin[0][row] = b.dmin;
     for (int j = 0; j < 16; j++) {
         g->scale[j][row] = b.scale[j];
     }
@@ -135,9 +135,12 @@ static ATTR_ALWAYS_INLINE void write_group(struct panel_format f, const struct g
 {
     if (f.scale == SCALE_BLOCK) {
         memcpy(out, g->d, sizeof g->d);
+    } else if (f.scale == SCALE_BLOCK_MIN) {
+        memcpy(out, g->d, sizeof g->d);
+        memcpy(out + PANEL_BLOCK_MIN_AT, g->dmin, sizeof g->dmin);
     } else if (f.scale == SCALE_MIN) {
         memcpy(out, g->d[0], 32);
-        memcpy(out + PANEL_DMIN_AT, g->dmin, 32);
+        memcpy(out + PANEL_DMIN_AT, g->dmin[0], 32);
         memcpy(out + PANEL_SCALE_AT, g->scale, 128);
         memcpy(out + PANEL_MIN_AT, g->min, 128);
     } else {
@@ -155,8 +158,8 @@ static ATTR_ALWAYS_INLINE void pack_quantized(enum dtype type, size_t cols, cons
                                               size_t row_bytes, size_t rows, uint8_t *out)
 {
     struct panel_format f = panel_format(type);
-    size_t unit = f.scale == SCALE_BLOCK ? (f.bits == 8 ? 34 : 18) * (size_t)8
-                                         : dtype_info(type)->block_bytes;
+    bool is_small = f.scale == SCALE_BLOCK || f.scale == SCALE_BLOCK_MIN;
+    size_t unit = block_bytes(type) * (is_small ? PANEL_GROUP_BLOCKS : 1);
     struct group g;
 
     memset(&g, 0, sizeof g);
@@ -164,6 +167,7 @@ static ATTR_ALWAYS_INLINE void pack_quantized(enum dtype type, size_t cols, cons
         size_t blocks = size_min(cols - col, PANEL_GROUP_COLS) / PANEL_BLOCK_COLS;
         if (blocks < PANEL_GROUP_BLOCKS) {
             memset(g.d, 0, sizeof g.d);
+            memset(g.dmin, 0, sizeof g.dmin);
         }
         for (size_t r = 0; r < rows; r++) {
             open_row(type, source + r * row_bytes + at, blocks, r, &g);
@@ -215,6 +219,24 @@ static void pack_panel(const struct matrix *m, const uint8_t *source, size_t row
         break;
     case DTYPE_Q6_K:
         pack_quantized(DTYPE_Q6_K, m->cols, source, row_bytes, rows, out);
+        break;
+    case DTYPE_Q4_1:
+        pack_quantized(DTYPE_Q4_1, m->cols, source, row_bytes, rows, out);
+        break;
+    case DTYPE_Q5_0:
+        pack_quantized(DTYPE_Q5_0, m->cols, source, row_bytes, rows, out);
+        break;
+    case DTYPE_Q5_1:
+        pack_quantized(DTYPE_Q5_1, m->cols, source, row_bytes, rows, out);
+        break;
+    case DTYPE_IQ4_NL:
+        pack_quantized(DTYPE_IQ4_NL, m->cols, source, row_bytes, rows, out);
+        break;
+    case DTYPE_IQ4_XS:
+        pack_quantized(DTYPE_IQ4_XS, m->cols, source, row_bytes, rows, out);
+        break;
+    case DTYPE_Q3_K:
+        pack_quantized(DTYPE_Q3_K, m->cols, source, row_bytes, rows, out);
         break;
     case DTYPE_F32:
         pack_f32(m->cols, source, rows, out);
@@ -280,6 +302,12 @@ static void row_block(struct panel_format f, const uint8_t *head, size_t j, size
         float d = head_f16(head, 32 * j, row);
         for (int c = 0; c < 32; c++) {
             out[c] = (float)(q[c] - zero) * d;
+        }
+    } else if (f.scale == SCALE_BLOCK_MIN) {
+        float d = head_f16(head, 32 * j, row);
+        float min = head_f16(head, PANEL_BLOCK_MIN_AT + 32 * j, row);
+        for (int c = 0; c < 32; c++) {
+            out[c] = (float)q[c] * d - min;
         }
     } else if (f.scale == SCALE_MIN) {
         float d = head_f16(head, 0, row) * head[PANEL_SCALE_AT + 16 * j + row];

@@ -14,6 +14,7 @@
  *                8 bit  8 x 64 bytes: byte 4r+c of vector g is row r, column 4g+c
  *
  *     head       SCALE_BLOCK  f16 d[8][16]
+ *                SCALE_BLOCK_MIN  f16 d[8][16], f16 min[8][16]
  *                SCALE_MIN    f16 d[16], f16 dmin[16], u8 scale[8][16], u8 min[8][16]
  *                SCALE_HALF   f16 d[16], i8 scale[8][2][16], 32 bytes of nothing
  *
@@ -29,6 +30,7 @@
  *     SCALE_BLOCK  acc = fma((float)(sum q x - zero sum x) * d, dx, acc)               per block
  *     SCALE_MIN    t = (float)(sum q x) * (d * scale)
  *                  t = fma((float)(-sum x), dmin * min, t);  acc = fma(t, dx, acc)     per block
+ *     SCALE_BLOCK_MIN  the same with d for d * scale and min for dmin * min
  *     SCALE_HALF   t = (float)(first 16) * (d * scale[0])
  *                  t = fma((float)(last 16), d * scale[1], t);  acc = fma(t, dx, acc)  per block
  *     float        acc = fma(w, x, acc)                                               per column
@@ -50,7 +52,7 @@ enum { PANEL_GROUP_COLS = 256, PANEL_BLOCK_COLS = 32, PANEL_GROUP_BLOCKS = 8 };
 /* Columns between two prefetches (struct panel_tile): a block, or for float types: */
 enum { PANEL_STEP_COLS = 16 };
 
-enum panel_scale { SCALE_NONE, SCALE_BLOCK, SCALE_MIN, SCALE_HALF };
+enum panel_scale { SCALE_NONE, SCALE_BLOCK, SCALE_BLOCK_MIN, SCALE_MIN, SCALE_HALF };
 
 struct panel_format {
     enum panel_scale scale;
@@ -61,7 +63,13 @@ struct panel_format {
 };
 
 /* Offsets in a head. */
-enum { PANEL_DMIN_AT = 32, PANEL_SCALE_AT = 64, PANEL_MIN_AT = 192, PANEL_HALF_AT = 32 };
+enum {
+    PANEL_BLOCK_MIN_AT = 256,
+    PANEL_DMIN_AT = 32,
+    PANEL_SCALE_AT = 64,
+    PANEL_MIN_AT = 192,
+    PANEL_HALF_AT = 32
+};
 
 /* A function instead of a table, so that kernels see constants. */
 static ATTR_ALWAYS_INLINE struct panel_format panel_format(enum dtype type)
@@ -71,6 +79,18 @@ static ATTR_ALWAYS_INLINE struct panel_format panel_format(enum dtype type)
         return (struct panel_format){SCALE_BLOCK, 8, 7, 256, 512};
     case DTYPE_Q4_0:
         return (struct panel_format){SCALE_BLOCK, 4, 3, 256, 256};
+    case DTYPE_Q4_1:
+        return (struct panel_format){SCALE_BLOCK_MIN, 4, 0, 512, 256};
+    case DTYPE_Q5_0:
+        return (struct panel_format){SCALE_BLOCK, 5, 4, 256, 320};
+    case DTYPE_Q5_1:
+        return (struct panel_format){SCALE_BLOCK_MIN, 5, 0, 512, 320};
+    case DTYPE_IQ4_NL:
+        return (struct panel_format){SCALE_BLOCK, 8, 7, 256, 512};
+    case DTYPE_IQ4_XS:
+        return (struct panel_format){SCALE_HALF, 8, 7, 320, 512};
+    case DTYPE_Q3_K:
+        return (struct panel_format){SCALE_HALF, 4, 2, 320, 256};
     case DTYPE_Q4_K:
         return (struct panel_format){SCALE_MIN, 4, 0, 320, 256};
     case DTYPE_Q5_K:
