@@ -146,7 +146,9 @@ static bool add_stars(struct render *r, struct call *call, struct val star, stru
         if (!args) {
             return false;
         }
-        memcpy(args, call->args, call->count * sizeof(*args));
+        if (call->count) {
+            memcpy(args, call->args, call->count * sizeof(*args));
+        }
         for (size_t i = 0; i < l->count; i++) {
             args[call->count + i] = l->items[i];
         }
