@@ -770,13 +770,10 @@ static bool f_items(struct render *r, struct val v, struct call *c, struct val *
     if (v.kind == VAL_UNDEFINED) {
         return true;
     }
-    if (v.kind != VAL_DICT) {
-        return chat_fail(r, "Can only get item pairs from a mapping.");
-    }
     it->kind = ITER_DICT;
     it->source = v;
     it->view = VIEW_ITEMS;
-    return chat_dict_load(r, v.dict);
+    return true;
 }
 
 /* The texts to join. Where autoescape is on and one of them is markup, all are escaped. */
@@ -1075,9 +1072,10 @@ static bool f_sum(struct render *r, struct val v, struct call *c, struct val *ou
 static bool over(struct render *r, enum iter_kind kind, struct val v, struct val *out)
 {
     struct iter *it = chat_iter_new(r, kind, "generator");
-    if (!it || !chat_iter(r, v, &it->inner)) {
+    if (!it) {
         return false;
     }
+    it->source = v; /* looked at with the first item, as a generator does */
     *out = (struct val){.kind = VAL_ITER, .iter = it};
     return true;
 }

@@ -88,6 +88,12 @@ bool chat_iter(struct render *r, struct val v, struct iter **out)
 static bool next_dict(struct render *r, struct iter *it, struct val *out, bool *more)
 {
     struct dict *d = it->source.dict;
+    if (it->source.kind != VAL_DICT) {
+        return chat_fail(r, "Can only get item pairs from a mapping.");
+    }
+    if (!chat_dict_load(r, d)) {
+        return false;
+    }
     *more = (size_t)it->pos < d->count;
     if (!*more) {
         return true;
@@ -119,7 +125,11 @@ static bool next_text(struct render *r, struct iter *it, struct val *out, bool *
     uint32_t code;
     size_t n = chat_text_decode(chat_str(t), at, &code);
     it->pos += (int64_t)n;
-    return chat_text_slice(r, t, at, at + n, out);
+    if (!chat_text_slice(r, t, at, at + n, out)) {
+        return false;
+    }
+    out->text->markup = false; /* iterating markup gives plain characters */
+    return true;
 }
 
 /* getattr along a path as the filters do: "a.b.0"; `fallback` not none replaces what is undefined.
@@ -366,6 +376,11 @@ bool chat_next(struct render *r, struct iter *it, struct val *out, bool *more)
         return true;
     }
     if (!chat_data_enter(r)) { /* generators over generators */
+        return false;
+    }
+    bool is_lazy = it->kind == ITER_MAP || it->kind == ITER_SELECT || it->kind == ITER_UNIQUE ||
+                   it->kind == ITER_BATCH;
+    if (is_lazy && !it->inner && !chat_iter(r, it->source, &it->inner)) {
         return false;
     }
     if (!next_inner(r, it, out, more)) {
