@@ -211,6 +211,7 @@ bool chat_get_item(struct render *r, struct val obj, struct val key, struct val 
 
 /* ---- attributes that are no methods ---- */
 
+/* A table of kinds and names as code. NOLINT(readability-function-size) */
 static bool plain_attr(struct render *r, struct val obj, struct str name, struct val *out,
                        bool *found)
 {

@@ -360,8 +360,8 @@ static bool merge_kwargs(json_t *context, const json_t *kwargs, struct err *err)
     {
         for (size_t i = 0; reserved[i]; i++) {
             if (strcmp(key, reserved[i]) == 0) {
-                char param[64] = "chat_template_kwargs.";
-                strcat(param, reserved[i]);
+                char param[64];
+                snprintf(param, sizeof param, "chat_template_kwargs.%s", reserved[i]);
                 return err_set_param(err, ERR_INVALID, param,
                                      "\"%s\" is set by the server and cannot be replaced", key);
             }

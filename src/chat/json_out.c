@@ -89,7 +89,7 @@ static bool dump_list(struct dumper *d, struct list *l)
 static void float_text(double f, char out[40])
 {
     if (isnan(f) || isinf(f)) {
-        strcpy(out, isnan(f) ? "NaN" : f > 0 ? "Infinity" : "-Infinity");
+        snprintf(out, 40, "%s", isnan(f) ? "NaN" : f > 0 ? "Infinity" : "-Infinity");
     } else {
         chat_float_repr(f, out);
     }

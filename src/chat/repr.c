@@ -31,7 +31,7 @@ void chat_float_repr(double value, char out[40])
             digits[n++] = *p;
         }
     }
-    int exponent = atoi(p + 1);
+    int exponent = (int)strtol(p + 1, NULL, 10);
     char *q = out;
     if (negative) {
         *q++ = '-';

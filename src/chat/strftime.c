@@ -81,6 +81,7 @@ static int iso_week(const struct tm *t, int64_t *year)
 static bool put(struct render *r, struct builder *b, const struct tm *t, int64_t clock_s,
                 struct str format);
 
+/* One case per conversion. NOLINT(readability-function-size) */
 static bool put_one(struct render *r, struct builder *b, const struct tm *t, int64_t clock_s,
                     char c, const struct field *f, bool *known)
 {
