@@ -12,7 +12,6 @@
 #include "api/openai.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "gguf/gguf.h"
 
 static const char model_path[] = TEST_DATA "/models/stories260K.gguf";
 
@@ -277,8 +276,9 @@ static void a_chat_as_a_stream(void **state)
                                                                                                "nul"
                                                                                                "l}"
                                                                                                "\n"
-                                                                                               "\n" CHUNK("{\"index\":0,\"delta\":{\"content\":\"a\xef\xbf\xbd\\n\"},\"logprobs\":null,"
-                                                                                                          "\"finish_reason\":null}") ",\"usage\":null}\n\n" CHUNK("{\"index\":1,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"length\"}") ",\"usage\":null}\n\n" CHUNK("{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"stop\"}") ",\"usage\":null}\n\n" CHUNK("")
+                                                                                               "\n" CHUNK(
+                                                                                                   "{\"index\":0,\"delta\":{\"content\":\"a\xef\xbf\xbd\\n\"},\"logprobs\":null,"
+                                                                                                   "\"finish_reason\":null}") ",\"usage\":null}\n\n" CHUNK("{\"index\":1,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"length\"}") ",\"usage\":null}\n\n" CHUNK("{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"stop\"}") ",\"usage\":null}\n\n" CHUNK("")
                                                                                                    USAGE
         "}\n\n"
         "data: [DONE]\n\n");

@@ -40,12 +40,15 @@ bool server_address_make(struct str host, uint16_t port, struct server_address *
 bool server_address_parse(struct str text, struct server_address *out, struct err *err)
 {
     char quoted[STR_QUOTE_MAX];
-    const char *colon = text.len ? memrchr(text.ptr, ':', text.len) : NULL;
-    size_t at = colon ? (size_t)(colon - text.ptr) : 0;
-    struct str host = str_slice(text, 0, at);
+    size_t at = text.len; /* of the last colon */
+    while (at > 0 && text.ptr[at - 1] != ':') {
+        at--;
+    }
+    bool has_port = at > 0;
+    struct str host = str_slice(text, 0, has_port ? at - 1 : 0);
     uint64_t port;
     bool bare_v6 = host.len && host.ptr[0] != '[' && memchr(host.ptr, ':', host.len);
-    if (!colon || bare_v6 || !str_to_u64(str_slice(text, at + 1, text.len), &port) ||
+    if (!has_port || bare_v6 || !str_to_u64(str_slice(text, at, text.len), &port) ||
         port > UINT16_MAX || !server_address_make(host, (uint16_t)port, out)) {
         return err_set(err, ERR_USAGE,
                        "\"%s\" is no address: write IP:PORT, such as 127.0.0.1:8484 or [::1]:8484",

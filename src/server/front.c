@@ -34,6 +34,10 @@
 #include "server/guard.h"
 #include "server/poller.h"
 
+#ifndef MSG_NOSIGNAL /* macOS; SIGPIPE is ignored by main as well */
+#define MSG_NOSIGNAL 0
+#endif
+
 enum { IO_BYTES = 32 << 10, EVENTS_MAX = 64, LISTENS_MAX = 16, BACKLOG = 1024 };
 enum { BODY_BYTES_PER_S = 16 << 10 };
 static const int64_t second_ns = 1000000000, linger_ns = 2000000000, accept_pause_ns = 100000000,

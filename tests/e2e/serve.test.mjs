@@ -180,3 +180,27 @@ test('a symbolic link to a model is served under its own name', async () => {
   assert.deepEqual(await idsOf(server), ['linked']);
   await server.stop();
 });
+
+test('list and doctor, for people and for programs', async () => {
+  copyFileSync(modelFile, path.join(folder, 'split-00001-of-00002.gguf')); // a lone part
+  file('broken.gguf', 'no model');
+  const env = { HEARTH_MODELS: folder, HOME: '' };
+  const { models, places } = JSON.parse((await run(['list', '--json'], { env })).stdout);
+  assert.ok(places.includes(folder));
+  const nano = models.find((one) => one.id === 'linked');
+  assert.equal(nano.architecture, 'llama');
+  assert.equal(nano.quantization, 'Q8_0');
+  assert.ok(nano.bytes > 4e6 && nano.parameters > 4e6);
+  assert.ok(models.find((one) => one.id === 'broken').error);
+  assert.match((await run(['list'], { env })).stdout, /^linked +\d+\.\d MiB +Q8_0 +llama/m);
+  const named = await serve(['linked'], { model: false, env });
+  assert.deepEqual(await idsOf(named), ['linked']);
+  await named.stop();
+  const doctor = JSON.parse((await run(['doctor', '--json'])).stdout);
+  assert.ok(doctor.cores >= 1 && doctor.memory_total > 1e8 && doctor.level);
+  assert.match((await run(['doctor'])).stdout, /^kernels +\w+$/m);
+  for (const command of ['list', 'doctor', 'serve']) {
+    assert.equal((await run([command, '--no-such-option'])).status, 2);
+    assert.match((await run([command, '--help'])).stdout, new RegExp(`usage: hearth ${command}`));
+  }
+});
