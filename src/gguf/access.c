@@ -162,7 +162,7 @@ int64_t gguf_item_i64(const struct gguf_value *array, uint64_t index)
     case GGUF_I64:
         return ((const int64_t *)array->items)[index];
     default:
-        assert(!"not an array of integers");
+        assert(false); /* not an array of integers */
         return 0;
     }
 }
@@ -176,7 +176,7 @@ double gguf_item_f64(const struct gguf_value *array, uint64_t index)
     case GGUF_F64:
         return ((const double *)array->items)[index];
     default:
-        assert(!"not an array of floats");
+        assert(false); /* not an array of floats */
         return 0;
     }
 }
