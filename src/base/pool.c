@@ -12,8 +12,8 @@
 /* How a job runs. `ticket` holds the number of the job in its upper half and the next piece of that
  * job in its lower half:
  *
- *     caller    writes fn, arg, piece_count; sets ticket to (job + 1, 0); works too; returns when
- *               `finished` has reached piece_count
+ *     caller    spoils the old ticket; writes fn, arg, piece_count; sets ticket to (job + 1, 0);
+ *               works too; returns when `finished` has reached piece_count
  *     member    sees the job number change, takes pieces by compare-and-swap on the ticket, adds
  *               each to `finished` when it has run
  *
@@ -72,7 +72,7 @@ static void take_pieces(struct pool *pool, uint32_t job, size_t index)
     for (;;) {
         uint32_t piece = (uint32_t)ticket;
         if (ticket >> 32 != job ||
-            piece >= atomic_load_explicit(&pool->piece_count, memory_order_relaxed)) {
+            piece >= atomic_load_explicit(&pool->piece_count, memory_order_acquire)) {
             return;
         }
         if (atomic_compare_exchange_weak_explicit(&pool->ticket, &ticket, ticket + 1,
@@ -194,9 +194,12 @@ void pool_run(struct pool *pool, pool_fn *fn, void *arg, size_t piece_count)
     assert(piece_count < UINT32_MAX);
     pthread_mutex_lock(&pool->turn);
     uint32_t job = job_number(pool) + 1;
+    /* First no ticket of the last job may be good any more: a late member that saw the new, larger
+     * piece_count beside the old ticket would take a piece that never was. */
+    atomic_store(&pool->ticket, (uint64_t)(job - 1) << 32 | UINT32_MAX);
     pool->fn = fn;
     pool->arg = arg;
-    atomic_store_explicit(&pool->piece_count, piece_count, memory_order_relaxed);
+    atomic_store_explicit(&pool->piece_count, piece_count, memory_order_release);
     atomic_store_explicit(&pool->finished, 0, memory_order_relaxed);
     atomic_store(&pool->ticket, (uint64_t)job << 32);
     if (piece_count > 1 && atomic_load(&pool->sleepers)) {

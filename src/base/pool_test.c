@@ -5,6 +5,7 @@
 #include <cmocka.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -45,6 +46,37 @@ static void every_piece_runs_once(void **state)
         }
         pool_destroy(pool);
     }
+}
+
+/* A piece of a short job must never run under the long job that follows, nor the other way round.
+ */
+struct length_job {
+    size_t piece_count;
+    atomic_size_t done;
+    atomic_bool is_wrong;
+};
+
+static void check_piece(void *arg, size_t piece, size_t thread)
+{
+    struct length_job *job = arg;
+    (void)thread;
+    if (piece >= job->piece_count) {
+        atomic_store(&job->is_wrong, true);
+    }
+    atomic_fetch_add(&job->done, 1);
+}
+
+static void short_and_long_jobs_do_not_mix(void **state)
+{
+    (void)state;
+    struct pool *pool = pool_create(4, NULL);
+    for (size_t i = 0; i < 20000; i++) {
+        struct length_job job = {.piece_count = 2 + i % 7 * (i % 5)};
+        pool_run(pool, check_piece, &job, job.piece_count);
+        assert_int_equal(atomic_load(&job.done), job.piece_count);
+        assert_false(atomic_load(&job.is_wrong));
+    }
+    pool_destroy(pool);
 }
 
 static void *run_many(void *arg)
@@ -110,6 +142,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_piece_runs_once),
+        cmocka_unit_test(short_and_long_jobs_do_not_mix),
         cmocka_unit_test(callers_take_turns),
         cmocka_unit_test(an_idle_pool_uses_no_cpu),
         cmocka_unit_test(creation_survives_lack_of_memory),
