@@ -77,9 +77,10 @@ struct server_settings_source {
     const char *const *environment; /* "NAME=value", NULL-terminated; NULL: none */
 };
 
-/* Reads all layers. The config file is --config FILE, else HEARTH_CONFIG. An unknown flag, key or
- * HEARTH_ variable of the table's form, a wrong type or a value out of range is ERR_USAGE and says
- * where: flag, variable, or file and line. Deinit in any case. */
+/* Reads all layers. The config file is --config FILE, else HEARTH_CONFIG. An unknown flag or key, a
+ * wrong type or a value out of range is ERR_USAGE and says where: flag, variable, or file and line.
+ * Variables that the table does not name are left alone: others may own them. Deinit in any case.
+ */
 bool server_settings_read(struct server_settings *settings,
                           const struct server_settings_source *source, struct err *err);
 void server_settings_deinit(struct server_settings *settings);

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
+import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
@@ -10,6 +11,13 @@ export const binary = process.env.HEARTH ?? path.join(root, 'build/hearth');
 export const modelFile = process.env.HEARTH_MODEL ?? path.join(root, 'models/hearth-nano.gguf');
 export const sanitizer = process.env.HEARTH_SANITIZER ?? '';
 export const slow = sanitizer ? 10 : 1; // how much longer things may take
+
+// A test that fails leaves its server behind, whose pipes keep this process alive; the run must end
+// all the same. Without such a child the timer holds nothing up.
+const children = new Set();
+after(() => {
+  setTimeout(() => children.forEach((child) => child.kill('SIGKILL')), 30000).unref();
+});
 
 export const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
@@ -47,10 +55,12 @@ export async function serve(args = [], { env = {}, ready = true, wrap = [], mode
   if (!args.some((word) => /^--(port|listen)/.test(word))) words.push('--port', '0');
   const child = spawn(words[0], words.slice(1), { env: cleanEnv(env) });
   const server = { child, pid: child.pid, stdout: '', stderr: '' };
+  children.add(child);
   child.stdout.on('data', (bytes) => (server.stdout += bytes));
   child.stderr.on('data', (bytes) => (server.stderr += bytes));
   const ended = new Promise((done) => {
     child.on('close', (status, signal) => {
+      children.delete(child);
       server.ended = { status, signal };
       done(server.ended);
     });
