@@ -207,6 +207,8 @@ bool chat_text_replace(struct render *r, const struct txt *t, const struct txt *
 bool chat_text_center(struct render *r, struct txt *t, int64_t width, const struct txt *fill,
                       int align, struct val *out);
 bool chat_text_lines(struct render *r, const struct txt *t, bool keep_ends, struct list **out);
+/* The last place of needle in s[from:to], SIZE_MAX: none. */
+size_t chat_text_find_last(struct str s, struct str needle, size_t from, size_t to);
 bool chat_text_is(const struct txt *t, bool (*each)(uint32_t code), bool empty);
 bool chat_text_is_upper(const struct txt *t, bool upper);
 

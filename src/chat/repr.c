@@ -239,3 +239,32 @@ bool chat_to_text(struct render *r, struct val v, struct txt **out)
     *out = text.text;
     return true;
 }
+
+/* ascii(): repr() with everything else escaped. */
+bool chat_ascii_repr(struct render *r, struct val v, struct txt **out)
+{
+    struct builder b = chat_builder(r);
+    struct val text;
+    struct txt *t;
+    if (!chat_repr(r, v, &b) || !chat_build_done(&b, &text)) {
+        return false;
+    }
+    t = text.text;
+    for (size_t i = 0; i < t->len;) {
+        uint32_t code;
+        size_t n = chat_text_decode(chat_str(t), i, &code);
+        bool good = code < 0x80      ? chat_build_text(&b, t, i, i + n)
+                    : code < 0x100   ? chat_build_format(&b, "\\x%02x", code)
+                    : code < 0x10000 ? chat_build_format(&b, "\\u%04x", code)
+                                     : chat_build_format(&b, "\\U%08x", code);
+        if (!good) {
+            return false;
+        }
+        i += n;
+    }
+    if (!chat_build_done(&b, &text)) {
+        return false;
+    }
+    *out = text.text;
+    return true;
+}

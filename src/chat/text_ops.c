@@ -284,3 +284,20 @@ bool chat_text_lines(struct render *r, const struct txt *t, bool keep_ends, stru
     *out = l;
     return true;
 }
+
+/* ---- searching ---- */
+
+size_t chat_text_find_last(struct str s, struct str needle, size_t from, size_t to)
+{
+    if (to - from < needle.len) {
+        return SIZE_MAX;
+    }
+    for (size_t at = to - needle.len;; at--) {
+        if (!needle.len || memcmp(s.ptr + at, needle.ptr, needle.len) == 0) {
+            return at;
+        }
+        if (at == from) {
+            return SIZE_MAX;
+        }
+    }
+}

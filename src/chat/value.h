@@ -229,6 +229,12 @@ static inline double val_as_float(struct val v)
     return v.kind == VAL_FLOAT ? v.real : (double)val_as_int(v);
 }
 
+/* An optional argument that was passed and is not None. */
+static inline bool val_is_given(struct val v)
+{
+    return v.kind != VAL_MISSING && v.kind != VAL_NONE;
+}
+
 /* ---- text ---- */
 
 /* Borrows bytes that live as long as the rendering. */
@@ -313,6 +319,7 @@ size_t chat_range_count(const struct range *range);
 bool chat_to_text(struct render *r, struct val v, struct txt **out);
 bool chat_repr(struct render *r, struct val v, struct builder *b);
 bool chat_build_repr(struct builder *b, struct str s);
+bool chat_ascii_repr(struct render *r, struct val v, struct txt **out);
 void chat_float_repr(double value, char out[40]);
 
 struct val chat_undefined_name(struct render *r, struct str name);
