@@ -78,9 +78,11 @@ struct engine *engine_create(const struct engine_params *params, struct err *err
         (uint32_t)size_min(plan->ctx_tokens, (size_t)plan->kv_pages * KV_PAGE_TOKENS);
     pthread_mutex_init(&engine->lock, NULL);
     pthread_cond_init(&engine->work, NULL);
-    if (!allocate(engine, err) || !engine_pages_init(&engine->pages, plan->kv_pages)) {
+    const uint32_t idle_max =
+        (uint32_t)((uint64_t)plan->kv_pages * size_min(p->cache_percent, 100) / 100);
+    if (!allocate(engine, err) || !engine_cache_init(&engine->cache, plan->kv_pages, idle_max)) {
         if (engine->end_bits) {
-            err_set_memory(err, plan->kv_pages * 8ull);
+            err_set_memory(err, engine_cache_bytes(plan->kv_pages, idle_max));
         }
         engine_destroy(engine);
         return NULL;
@@ -109,7 +111,7 @@ void engine_destroy(struct engine *engine)
         pthread_mutex_unlock(&engine->lock);
         pthread_join(engine->worker, NULL);
     }
-    engine_pages_deinit(&engine->pages);
+    engine_cache_deinit(&engine->cache);
     mem_free(engine->running);
     mem_free(engine->batch);
     mem_free(engine->rows);

@@ -5,8 +5,9 @@
  * batch limit), runs the forward pass, samples, and emits events. Readers take events from their
  * own stream. The same request and seed give the same bytes, whoever else is being served.
  *
- * Admission reserves the pages of prompt + max_tokens (at most the context), so a running sequence
- * never lacks memory and is never cut. */
+ * Admission promises the pages of prompt + max_tokens (at most the context), so a running sequence
+ * never lacks memory and is never cut. Full pages of ended sequences stay for prompts that begin
+ * with the same tokens; the answer's bytes are the same with and without them. */
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
 
@@ -32,6 +33,8 @@ struct engine_params {
     uint32_t prefill_chunk;   /* prompt rows of one sequence per step; 0: batch_rows_max */
     uint32_t queue_max;       /* waiting requests; beyond it engine_submit is ERR_BUSY; >= 1 */
     uint32_t logits_rows_max; /* as given to the model; 0: sequences_max */
+    uint32_t cache_percent;   /* of the pages, that may keep beginnings of ended sequences for new
+                                 ones; 0: sequences share nothing */
 };
 
 /* Sampling, in the order in which it is applied. Names and neutral values as in llama-server;
@@ -88,7 +91,8 @@ enum {
     ENGINE_BANNED_MAX = 64,         /* banned strings */
     ENGINE_STRING_BYTES_MAX = 1024, /* of each of them; none may be empty */
     ENGINE_BIASES_MAX = 1 << 16,
-    ENGINE_BREAKERS_MAX = 32 /* dry_sequence_breakers; their first 40 bytes count */
+    ENGINE_BREAKERS_MAX = 32,  /* dry_sequence_breakers; their first 40 bytes count */
+    ENGINE_SALT_BYTES_MAX = 32 /* cache_salt */
 };
 
 struct engine_request {
@@ -110,6 +114,16 @@ struct engine_request {
                               token has no log probability: NaN */
     bool special;          /* control tokens appear in the text */
     struct str id;         /* for the log; the request id */
+    struct str cache_salt; /* cached pages are shared only between requests of equal salts, so that
+                              a tenant's prompts neither speed up nor betray another's; at most
+                              ENGINE_SALT_BYTES_MAX bytes, empty: shared with all others without */
+};
+
+/* The first token of a prompt at which a cached sequence that began like it went another way. */
+struct engine_near_miss {
+    bool is_there;
+    uint32_t position;
+    text_id token; /* the request's own, never the other one's */
 };
 
 enum engine_finish { ENGINE_STOP, ENGINE_LENGTH, ENGINE_CANCELLED };
@@ -148,6 +162,7 @@ struct engine_event {
     uint32_t prompt_tokens, completion_tokens, cached_tokens; /* DONE; an end token that was
                                                                  generated counts */
     struct engine_timing timing;                              /* DONE */
+    struct engine_near_miss near_miss;                        /* DONE */
     struct err error;                                         /* ERROR */
 };
 
@@ -201,9 +216,10 @@ struct engine_histogram {
 
 struct engine_stats {
     uint64_t requests, finished_stop, finished_length, cancelled, failed, rejected;
-    uint64_t prompt_tokens, completion_tokens, steps;
+    uint64_t prompt_tokens, completion_tokens, steps; /* prompt_tokens: computed */
+    uint64_t cached_tokens;                           /* of prompts, taken from the cache */
     uint32_t running, waiting;
-    uint32_t pages_used, pages_total;
+    uint32_t pages_used, pages_cached, pages_total; /* cached: in no sequence any more */
     struct engine_histogram ttft, inter_token, queue_wait;
 };
 

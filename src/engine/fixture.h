@@ -36,6 +36,7 @@ struct fixture_params {
     size_t threads;   /* 0: 1 */
     uint32_t sequences, batch_rows, chunk, queue, ctx,
         kv_tokens; /* 0: 8, 64, batch, 16, 256, all */
+    bool no_cache;
 };
 
 static inline void fixture_open(struct fixture *f, const struct fixture_params *p)
@@ -66,6 +67,7 @@ static inline void fixture_open(struct fixture *f, const struct fixture_params *
                 .batch_rows_max = mp.batch_rows_max,
                 .prefill_chunk = p->chunk,
                 .queue_max = p->queue ? p->queue : 16,
+                .cache_percent = p->no_cache ? 0 : 100,
             },
             &err);
     }

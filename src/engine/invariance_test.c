@@ -196,12 +196,116 @@ static void test_arrivals(void **state)
     }
 }
 
+/* ---- prefixes ---- */
+
+enum { TELLERS = 24 };
+
+/* Prompts of 30 to 400 tokens that share beginnings of every length; the second half of them under
+ * salts. Some are cancelled, some generate for long enough to fill pages of their own. */
+static struct engine_request make_teller(const struct fixture *f, uint64_t i)
+{
+    static const char sentence[] =
+        "Once upon a time there was a little girl named Lily. She loved to play in the park with "
+        "her friend Tom. One day they saw a big brown dog. The dog was sad. ";
+    struct buf text = {0};
+    for (uint64_t part = 0; part < 1 + i % 6; part++) {
+        buf_add_text(&text, sentence);
+        buf_add_text(&text, part + 1 == i / 6 ? "Tim ran. " : "Sue sat. ");
+    }
+    struct engine_request r = fixture_request(f, text.ptr, 20 + (uint32_t)(i % 5) * 30);
+    buf_deinit(&text);
+    r.sampling.temperature = i % 2 ? 0.8f : 0;
+    r.sampling.seed = i;
+    r.wants_logprobs = true;
+    r.top_logprobs = 2;
+    r.prompt_logprobs = i % 7 == 3;
+    r.cache_salt = i >= TELLERS / 2 ? STR("somebody") : (struct str){0};
+    return r;
+}
+
+static void check_teller(struct fixture_result *got, const struct fixture_result *want)
+{
+    fixture_assert_equal(got, want);
+    assert_int_equal(got->prompt_token_count, want->prompt_token_count);
+    for (size_t t = 1; t < got->prompt_token_count; t++) {
+        assert_memory_equal(&got->prompt_tokens[t].chosen, &want->prompt_tokens[t].chosen,
+                            sizeof got->prompt_tokens[t].chosen);
+    }
+}
+
+static void tell_all(const struct fixture_params *p, const struct fixture_result want[TELLERS],
+                     uint64_t *cached)
+{
+    struct fixture f;
+    struct engine_stats stats;
+    fixture_open(&f, p);
+    for (uint64_t round = 0; round < 3; round++) {
+        struct engine_stream *streams[TELLERS];
+        for (uint64_t i = 0; i < TELLERS; i++) {
+            struct engine_request r = make_teller(&f, (i * 7 + round * 5) % TELLERS);
+            streams[i] = fixture_submit(&f, &r);
+            mem_free((void *)r.prompt);
+            clock_sleep_ns((int64_t)(engine_random(9, round, i) * 2e5));
+            if (round == 1 && i % 3 == 0) {
+                engine_cancel(streams[i]);
+            }
+        }
+        for (uint64_t i = 0; i < TELLERS; i++) {
+            struct fixture_result got = fixture_collect(streams[i]);
+            const struct fixture_result *all = &want[(i * 7 + round * 5) % TELLERS];
+            assert_int_equal(got.last.kind, ENGINE_EVENT_DONE);
+            assert_int_equal(got.last.cached_tokens % 64, 0);
+            assert_true(got.last.cached_tokens < got.last.prompt_tokens);
+            if (got.last.finish != ENGINE_CANCELLED) {
+                check_teller(&got, all);
+            }
+            fixture_result_deinit(&got);
+        }
+    }
+    engine_stats_read(f.engine, &stats);
+    assert_int_equal(stats.pages_used, 0);
+    *cached = stats.cached_tokens;
+    fixture_close(&f);
+}
+
+static void test_prefixes(void **state)
+{
+    (void)state;
+    struct fixture_result want[TELLERS];
+    struct fixture f;
+    uint64_t cached;
+    fixture_open(&f, &(struct fixture_params){.ctx = 640, .batch_rows = 512, .no_cache = true});
+    for (uint64_t i = 0; i < TELLERS; i++) {
+        struct engine_request r = make_teller(&f, i);
+        want[i] = fixture_run(&f, &r);
+        assert_int_equal(want[i].last.cached_tokens, 0);
+        mem_free((void *)r.prompt);
+    }
+    fixture_close(&f);
+    static const struct fixture_params arrangements[] = {
+        {.ctx = 640, .batch_rows = 512, .queue = TELLERS},
+        {.ctx = 640, .batch_rows = 64, .chunk = 64, .threads = 2, .queue = TELLERS},
+        {.ctx = 640, .batch_rows = 24, .chunk = 16, .sequences = 5, .queue = TELLERS},
+        /* so few pages that everything is evicted all the time */
+        {.ctx = 640, .batch_rows = 100, .kv_tokens = 640, .threads = 2, .queue = TELLERS},
+        {.ctx = 640, .batch_rows = 7, .kv_tokens = 1000, .sequences = 3, .queue = TELLERS},
+    };
+    for (size_t i = 0; i < sizeof arrangements / sizeof *arrangements; i++) {
+        tell_all(&arrangements[i], want, &cached);
+        assert_true(cached > 500);
+    }
+    for (uint64_t i = 0; i < TELLERS; i++) {
+        fixture_result_deinit(&want[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stories),
         cmocka_unit_test(test_nano),
         cmocka_unit_test(test_arrivals),
+        cmocka_unit_test(test_prefixes),
     };
     return cmocka_run_group_tests_name("engine/invariance", tests, NULL, NULL);
 }

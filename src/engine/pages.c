@@ -19,6 +19,11 @@ bool engine_pages_init(struct engine_pages *pages, uint32_t total)
     return true;
 }
 
+uint64_t engine_pages_bytes(uint32_t total)
+{
+    return (uint64_t)total * 2 * sizeof(uint32_t);
+}
+
 void engine_pages_deinit(struct engine_pages *pages)
 {
     mem_free(pages->unused);

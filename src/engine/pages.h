@@ -15,6 +15,9 @@ struct engine_pages {
 bool engine_pages_init(struct engine_pages *pages, uint32_t total);
 void engine_pages_deinit(struct engine_pages *pages);
 
+/* Bytes that init allocates. */
+uint64_t engine_pages_bytes(uint32_t total);
+
 /* Takes `count` pages with one reference each, or none and returns false. */
 bool engine_pages_take(struct engine_pages *pages, uint32_t *out, uint32_t count);
 

@@ -137,6 +137,10 @@ bool engine_request_check(const struct engine_request *r, size_t vocab_count, ui
         return err_set_param(err, ERR_INVALID, "min_tokens", "%lu is more than max_tokens (%lu)",
                              (unsigned long)r->min_tokens, (unsigned long)r->max_tokens);
     }
+    if (r->cache_salt.len > ENGINE_SALT_BYTES_MAX) {
+        return err_set_param(err, ERR_INVALID, "cache_salt", "%zu bytes; at most %d are allowed",
+                             r->cache_salt.len, ENGINE_SALT_BYTES_MAX);
+    }
     return check_strings("stop", r->stops, r->stop_count, ENGINE_STOPS_MAX, err) &&
            check_strings("banned_strings", r->banned, r->banned_count, ENGINE_BANNED_MAX, err) &&
            engine_sampling_check(&r->sampling, vocab_count, err);

@@ -50,6 +50,11 @@ static bool copy_request(struct engine_sequence *seq, const struct engine_reques
         return false;
     }
     memcpy(seq->tokens, from->prompt, from->prompt_count * sizeof *seq->tokens);
+    seq->salt.len = (uint32_t)from->cache_salt.len;
+    if (seq->salt.len > 0) {
+        memcpy(seq->salt.bytes, from->cache_salt.ptr, seq->salt.len);
+    }
+    to->cache_salt = (struct str){0}; /* in seq->salt */
     return true;
 }
 
@@ -107,6 +112,88 @@ void engine_sequence_destroy(struct engine_sequence *seq)
     }
 }
 
+/* ---- pages ---- */
+
+/* Pages of the prompt that can be shared while it runs: the last token's logits are always
+ * computed, and a step back computes its row once more. */
+static uint32_t count_shareable(const struct engine_sequence *seq)
+{
+    return (seq->prompt_count - 1) / KV_PAGE_TOKENS;
+}
+
+/* Continues the held pages with those of the cache, which fill them up to kv_count. */
+static uint32_t match(struct engine *engine, struct engine_sequence *seq,
+                      struct engine_cache_miss *miss)
+{
+    const uint32_t held = seq->held_count, from = held * KV_PAGE_TOKENS;
+    const uint32_t found =
+        engine_cache_match(&engine->cache, held ? seq->pages[held - 1] : ENGINE_CACHE_NONE,
+                           &seq->salt, seq->tokens + from, seq->prompt_count - from,
+                           count_shareable(seq) - held, seq->pages + held, miss);
+    seq->held_count += found;
+    seq->published = seq->held_count;
+    seq->kv_count += found * KV_PAGE_TOKENS;
+    seq->cached_tokens += found * KV_PAGE_TOKENS;
+    return found;
+}
+
+bool engine_sequence_admit(struct engine *engine, struct engine_sequence *seq)
+{
+    struct engine_cache_miss miss = {0};
+    if (!seq->request.prompt_logprobs) {
+        match(engine, seq, &miss);
+    }
+    if (!engine_cache_promise(&engine->cache, seq->page_count - seq->held_count)) {
+        engine_cache_release(&engine->cache, seq->pages, seq->held_count);
+        seq->held_count = seq->published = seq->kv_count = seq->cached_tokens = 0;
+        return false;
+    }
+    if (miss.is_near) {
+        seq->near_miss = (struct engine_near_miss){true, miss.position, seq->tokens[miss.position]};
+    }
+    engine->step_stats.cached_tokens += seq->cached_tokens;
+    return true;
+}
+
+void engine_sequence_catch_up(struct engine *engine, struct engine_sequence *seq)
+{
+    if (seq->request.prompt_logprobs || seq->kv_count != seq->held_count * KV_PAGE_TOKENS ||
+        seq->held_count >= count_shareable(seq)) {
+        return;
+    }
+    const uint32_t found = match(engine, seq, NULL);
+    engine_cache_absolve(&engine->cache, found);
+    engine->step_stats.cached_tokens += found * KV_PAGE_TOKENS;
+}
+
+void engine_sequence_reach(struct engine *engine, struct engine_sequence *seq, uint32_t end)
+{
+    while (seq->held_count * KV_PAGE_TOKENS < end) {
+        seq->pages[seq->held_count++] = engine_cache_take(&engine->cache);
+    }
+}
+
+/* Gives full pages among the first `most` to the index. */
+static void publish(struct engine *engine, struct engine_sequence *seq, uint32_t most)
+{
+    const uint32_t full = seq->kv_count / KV_PAGE_TOKENS;
+    for (; seq->published < full && seq->published < most; seq->published++) {
+        const uint32_t i = seq->published;
+        seq->pages[i] = engine_cache_publish(
+            &engine->cache, i ? seq->pages[i - 1] : ENGINE_CACHE_NONE, &seq->salt,
+            seq->tokens + (size_t)i * KV_PAGE_TOKENS, seq->pages[i]);
+    }
+}
+
+static void give_back_pages(struct engine *engine, struct engine_sequence *seq, bool keep)
+{
+    if (keep) {
+        publish(engine, seq, seq->held_count);
+    }
+    engine_cache_release(&engine->cache, seq->pages, seq->held_count);
+    engine_cache_absolve(&engine->cache, seq->page_count - seq->held_count);
+}
+
 /* ---- ends ---- */
 
 static uint32_t count_generated(const struct engine_sequence *seq)
@@ -129,14 +216,17 @@ static void end_sequence(struct engine *engine, struct engine_sequence *seq,
                          struct engine_event *event, const char *how)
 {
     if (seq->admitted_ns) {
-        engine_pages_unref(&engine->pages, seq->pages, seq->page_count);
+        give_back_pages(engine, seq, event->kind == ENGINE_EVENT_DONE);
     }
+    event->cached_tokens = seq->cached_tokens;
+    event->near_miss = seq->near_miss;
     event->prompt_tokens = seq->prompt_count;
     event->completion_tokens = count_generated(seq);
     event->timing = measure(seq, clock_now_ns());
     log_write(LOG_INFO, "generation ended",
               LOG_FIELDS(LOG_S("request", seq->request.id), LOG_C("finish", how),
                          LOG_I("prompt_tokens", event->prompt_tokens),
+                         LOG_I("cached_tokens", event->cached_tokens),
                          LOG_I("completion_tokens", event->completion_tokens),
                          LOG_F("queue_ms", event->timing.queue_ms),
                          LOG_F("prefill_ms", event->timing.prefill_ms),
@@ -324,6 +414,7 @@ bool engine_sequence_advance(struct engine *engine, struct engine_sequence *seq,
     if (was_reading && seq->token_count == seq->prompt_count && seq->first_token_ns == 0) {
         engine->step_stats.prompt_tokens += seq->row_count;
     }
+    publish(engine, seq, count_shareable(seq));
     if (seq->request.prompt_logprobs && from < seq->prompt_count &&
         !tell_prompt(engine, seq, from, logits)) {
         return false;

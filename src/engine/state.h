@@ -5,9 +5,9 @@
 
 #include <pthread.h>
 
+#include "engine/cache.h"
 #include "engine/engine.h"
 #include "engine/output.h"
-#include "engine/pages.h"
 #include "engine/sampler.h"
 #include "engine/stream.h"
 
@@ -18,7 +18,9 @@
  *              in the pages  ^  rows still to be computed
  *
  * token_count - kv_count is 1 while it generates, more while the prompt is read, and 1 again after
- * a step back: the row before the place is computed once more, with the same bits. */
+ * a step back: the row before the place is computed once more, with the same bits. A step back goes
+ * to the last prompt token at most, so pages that end before it never change once they are full:
+ * they are published then, the rest when the sequence ends. */
 struct engine_sequence {
     struct engine_stream *stream; /* holds a reference; owns the arena of what follows */
     struct engine_request request;
@@ -26,8 +28,13 @@ struct engine_sequence {
     struct engine_output output;
     text_id *tokens; /* [token_max] from admission on, [prompt_count] before */
     uint32_t prompt_count, token_count, token_max, kv_count;
-    uint32_t *pages; /* positions [64 i, 64 i + 64) */
-    uint32_t page_count;
+    uint32_t *pages;     /* [page_count]; positions [64 i, 64 i + 64) */
+    uint32_t page_count; /* for token_max: held or promised from admission on */
+    uint32_t held_count; /* of them that it has */
+    uint32_t published;  /* of those that were given to the index, or came from it */
+    uint32_t cached_tokens;
+    struct engine_salt salt;
+    struct engine_near_miss near_miss;
 
     /* this step */
     uint32_t row_count, logits_count;
@@ -49,7 +56,7 @@ struct engine {
     struct engine_sequence **running; /* [sequences_max], oldest first */
     struct engine_sequence **batch;   /* [sequences_max], those of this step in row order */
     uint32_t running_count, batch_count;
-    struct engine_pages pages;
+    struct engine_cache cache;
     struct model_row *rows; /* [batch_rows_max] */
     struct model_seq *seqs; /* [sequences_max] */
     float *logits;          /* [logits_rows_max, vocab_count] */
@@ -96,6 +103,15 @@ void engine_sequence_finish(struct engine *engine, struct engine_sequence *seq,
                             enum engine_finish finish, struct str stop_hit);
 void engine_sequence_fail(struct engine *engine, struct engine_sequence *seq,
                           const struct err *error);
+
+/* Takes the cached beginning of the prompt and a promise of all other pages; false: not yet. */
+bool engine_sequence_admit(struct engine *engine, struct engine_sequence *seq);
+
+/* Takes what others have computed since, when the next row begins a page. */
+void engine_sequence_catch_up(struct engine *engine, struct engine_sequence *seq);
+
+/* Pages for its positions below `end`, which were promised. */
+void engine_sequence_reach(struct engine *engine, struct engine_sequence *seq, uint32_t end);
 
 /* Room for the answer, when it is admitted. False: it has failed (engine_sequence_fail was called).
  */

@@ -37,12 +37,14 @@ void engine_stats_add(struct engine *engine)
     sum->prompt_tokens += part->prompt_tokens;
     sum->completion_tokens += part->completion_tokens;
     sum->steps += part->steps;
+    sum->cached_tokens += part->cached_tokens;
     add_histogram(&sum->ttft, &part->ttft);
     add_histogram(&sum->inter_token, &part->inter_token);
     add_histogram(&sum->queue_wait, &part->queue_wait);
     sum->running = engine->running_count;
-    sum->pages_used = engine->pages.total - engine->pages.unused_count;
-    sum->pages_total = engine->pages.total;
+    sum->pages_used = engine_cache_used(&engine->cache);
+    sum->pages_cached = engine->cache.idle_count;
+    sum->pages_total = engine->cache.pages.total;
     pthread_mutex_unlock(&engine->lock);
     *part = (struct engine_stats){0};
 }

@@ -6,9 +6,9 @@
  *               decode      prefill           rows, oldest sequence first, up to batch_rows_max
  *
  * There are never more running sequences than rows in a step, so none waits for another. All pages
- * a sequence will ever need are taken when it is admitted: running sequences finish whatever comes,
- * so the head of the queue gets its pages after a bounded time. Without work the thread sleeps on a
- * condition variable. */
+ * a sequence will ever need are promised when it is admitted: running sequences finish whatever
+ * comes, so the head of the queue gets its pages after a bounded time. Without work the thread
+ * sleeps on a condition variable. */
 #include <string.h>
 
 #include "base/clock.h"
@@ -43,28 +43,45 @@ static struct engine_sequence *take_cancelled(struct engine *engine)
     return taken;
 }
 
-/* Moves the head of the queue to the running ones while there is room. Lock held. */
+static struct engine_sequence *peek(struct engine *engine)
+{
+    pthread_mutex_lock(&engine->lock);
+    struct engine_sequence *seq = engine->queue_first;
+    pthread_mutex_unlock(&engine->lock);
+    return seq;
+}
+
+static void take_head(struct engine *engine)
+{
+    pthread_mutex_lock(&engine->lock);
+    struct engine_sequence *seq = engine->queue_first;
+    engine->queue_first = seq->next;
+    if (!seq->next) {
+        engine->queue_last = NULL;
+    }
+    engine->queue_count--;
+    engine->stats.running = engine->running_count + 1;
+    pthread_mutex_unlock(&engine->lock);
+    seq->next = NULL;
+}
+
+/* Moves the head of the queue to the running ones while there is room. Nobody else takes from the
+ * queue, so the lock is not held while the cache is searched. */
 static uint32_t admit(struct engine *engine)
 {
     uint32_t count = 0;
-    while (engine->queue_first && engine->running_count < engine->params.sequences_max) {
-        struct engine_sequence *seq = engine->queue_first;
-        if (!engine_pages_take(&engine->pages, seq->pages, seq->page_count)) {
+    while (engine->running_count < engine->params.sequences_max) {
+        struct engine_sequence *seq = peek(engine);
+        if (!seq || !engine_sequence_admit(engine, seq)) {
             break;
         }
-        engine->queue_first = seq->next;
-        if (!seq->next) {
-            engine->queue_last = NULL;
-        }
-        engine->queue_count--;
-        seq->next = NULL;
+        take_head(engine);
         seq->admitted_ns = clock_now_ns();
         engine->running[engine->running_count++] = seq;
         engine_histogram_add(&engine->step_stats.queue_wait,
                              (double)(seq->admitted_ns - seq->submitted_ns) / 1e9);
         count++;
     }
-    engine->stats.running = engine->running_count;
     return count;
 }
 
@@ -76,7 +93,6 @@ static bool take_work(struct engine *engine, uint32_t *admitted)
         pthread_cond_wait(&engine->work, &engine->lock);
     }
     struct engine_sequence *cancelled = take_cancelled(engine);
-    *admitted = admit(engine);
     bool goes_on = !engine->is_stopping;
     pthread_mutex_unlock(&engine->lock);
     while (cancelled) {
@@ -85,6 +101,7 @@ static bool take_work(struct engine *engine, uint32_t *admitted)
         engine_sequence_finish(engine, seq, ENGINE_CANCELLED, (struct str){0});
         engine_sequence_destroy(seq);
     }
+    *admitted = goes_on ? admit(engine) : 0;
     return goes_on;
 }
 
@@ -153,7 +170,8 @@ static void plan_rows(struct engine *engine, struct engine_sequence *seq, uint32
     seq->row_count = count;
     seq->logits_count = logits;
     room->rows -= count;
-    engine->seqs[index] = (struct model_seq){seq->pages, seq->page_count};
+    engine_sequence_reach(engine, seq, seq->kv_count + count);
+    engine->seqs[index] = (struct model_seq){seq->pages, seq->held_count};
     engine->batch[engine->batch_count++] = seq;
 }
 
@@ -171,8 +189,9 @@ static size_t plan_step(struct engine *engine)
     }
     for (uint32_t i = 0; i < engine->running_count && room.rows > 0; i++) {
         struct engine_sequence *seq = engine->running[i];
-        const uint32_t left = seq->token_count - seq->kv_count;
-        if (left > 1) {
+        if (seq->token_count - seq->kv_count > 1) {
+            engine_sequence_catch_up(engine, seq);
+            const uint32_t left = seq->token_count - seq->kv_count;
             uint32_t count = left < p->prefill_chunk ? left : p->prefill_chunk;
             plan_rows(engine, seq, count < room.rows ? count : room.rows, &room, &row_count);
         }
