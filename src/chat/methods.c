@@ -63,43 +63,6 @@ static bool m_list_copy(struct render *r, struct val self, struct call *c, struc
     return chat_to_list(r, self, &out->list);
 }
 
-/* Jinja2 3.1's sandbox forbids the methods that change a list, but not these two. */
-static bool m_list_pop(struct render *r, struct val self, struct call *c, struct val *out)
-{
-    struct list *l = self.list;
-    int64_t index = -1;
-    if (!chat_list_load(r, l) ||
-        (!val_is_missing(c->args[0]) && !chat_arg_int(r, c->args[0], &index))) {
-        return false;
-    }
-    if (!l->count) {
-        return chat_fail(r, "pop from empty list");
-    }
-    if (index < 0) {
-        index += (int64_t)l->count;
-    }
-    if (index < 0 || (size_t)index >= l->count) {
-        return chat_fail(r, "pop index out of range");
-    }
-    *out = l->items[index];
-    for (size_t i = (size_t)index + 1; i < l->count; i++) {
-        l->items[i - 1] = l->items[i];
-    }
-    l->count--;
-    return chat_step(r, 1 + (l->count - (size_t)index) / 16);
-}
-
-static bool m_list_clear(struct render *r, struct val self, struct call *c, struct val *out)
-{
-    (void)c;
-    if (!chat_list_load(r, self.list)) {
-        return false;
-    }
-    self.list->count = 0;
-    *out = val_none();
-    return true;
-}
-
 /* ---- dict ---- */
 
 static bool m_get(struct render *r, struct val self, struct call *c, struct val *out)
@@ -246,9 +209,10 @@ static bool m_str(struct render *r, struct val self, struct call *c, struct val 
 /* ---- tables ---- */
 
 static const struct method_def list_methods[] = {
-    {"clear", m_list_clear, ""},       {"copy", m_list_copy, ""},
-    {"count", m_list_count, "/value"}, {"index", m_list_index, "/value,start=,stop="},
-    {"pop", m_list_pop, "/index="},    {NULL, NULL, NULL},
+    {"copy", m_list_copy, ""},
+    {"count", m_list_count, "/value"},
+    {"index", m_list_index, "/value,start=,stop="},
+    {NULL, NULL, NULL},
 };
 
 static const struct method_def tuple_methods[] = {
@@ -278,8 +242,10 @@ static const struct method_def cycler_methods[] = {
 static const struct method_def markup_methods[] = {
     {"striptags", chat_striptags, ""}, {"unescape", m_str, ""}, {NULL, NULL, NULL}};
 
-static const char *const list_unsafe[] = {"append",  "extend", "insert", "remove",
-                                          "reverse", "sort",   NULL};
+/* What the sandbox forbids because it changes the object. Jinja2 before 3.1.5 let pop and clear of
+ * a list pass. */
+static const char *const list_unsafe[] = {"append", "clear",   "extend", "insert", "pop",
+                                          "remove", "reverse", "sort",   NULL};
 static const char *const dict_unsafe[] = {"clear", "pop", "popitem", "setdefault", "update", NULL};
 static const char *const none[] = {NULL};
 

@@ -10,6 +10,7 @@ import sys
 
 import jinja2
 import jinja2.ext
+import jinja2.sandbox
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 CLOCK = datetime.datetime(2025, 7, 26, 12, 0, 0)
@@ -23,6 +24,11 @@ def tojson(x, ensure_ascii=False, indent=None, separators=None, sort_keys=False)
 def raise_exception(message):
     raise jinja2.exceptions.TemplateError(message)
 
+
+# From 3.1.5 on the sandbox forbids these two of a list as well, which is the safer rule and the one
+# people have today: whatever version runs here, the cases follow it.
+jinja2.sandbox._mutable_spec = tuple(
+    (kind, names | {"pop", "clear"}) for kind, names in jinja2.sandbox._mutable_spec)
 
 ENV = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True,
                                     extensions=[jinja2.ext.loopcontrols])
