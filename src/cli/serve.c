@@ -236,6 +236,7 @@ static bool local_params(const struct server_settings *settings, struct route_lo
     out->batch_rows_max = (uint32_t)settings->batch;
     out->prefill_chunk = (uint32_t)settings->prefill_chunk;
     out->queue_max = (uint32_t)settings->queue;
+    out->cache_percent = (uint32_t)settings->cache_share;
     out->memory_max = settings->memory_mib << 20;
     out->chat_template_file =
         settings->chat_template_file.len ? settings->chat_template_file.ptr : NULL;

@@ -22,7 +22,8 @@ enum { LOGITS_ROWS = 16 };
 
 struct route_local_params route_local_params_default(void)
 {
-    return (struct route_local_params){.cpu_level = cpu_level_detect(), .kv_type = KV_F16};
+    return (struct route_local_params){
+        .cpu_level = cpu_level_detect(), .kv_type = KV_F16, .cache_percent = 100};
 }
 
 static const char *const kv_names[KV_TYPE_COUNT] = {
@@ -132,6 +133,7 @@ static bool open_engine(struct route_local *local, struct err *err)
         .prefill_chunk = p->prefill_chunk,
         .queue_max = p->queue_max,
         .logits_rows_max = count_logits_rows(p),
+        .cache_percent = p->cache_percent,
     };
     local->engine = engine_create(&params, err);
     return local->engine != NULL;

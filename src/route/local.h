@@ -37,13 +37,14 @@ struct route_local_params {
     uint32_t batch_rows_max; /* rows of one step; 0: ROUTE_BATCH_ROWS */
     uint32_t prefill_chunk;  /* prompt rows of one sequence per step; 0: batch_rows_max */
     uint32_t queue_max;      /* waiting requests; 0: ROUTE_QUEUE */
+    uint32_t cache_percent;  /* of the cache, for prompts of ended sequences; 0: none are kept */
     uint64_t memory_max;     /* bytes of the memory plan; 0: what is free */
     bool model_only;         /* no tokenizer, template or engine: needs no vocabulary (bench) */
 };
 
 enum { ROUTE_SEQUENCES = 8, ROUTE_BATCH_ROWS = 512, ROUTE_QUEUE = 512 };
 
-/* Everything as the comments above say for 0, cpu_level_detect(), KV_F16. */
+/* Everything as the comments above say for 0, cpu_level_detect(), KV_F16, cache_percent 100. */
 struct route_local_params route_local_params_default(void);
 
 /* "", "auto": unchanged (true); "f32", "f16", "bf16": sets *out; else false. */

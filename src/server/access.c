@@ -98,15 +98,20 @@ static bool is_key(const struct server_access *access, struct str given)
     return matches && given.len > 0;
 }
 
+static struct str bearer_of(struct str authorization)
+{
+    struct str bearer = authorization;
+    struct str scheme = str_cut(&bearer, ' ');
+    return str_eq_nocase(scheme, STR("bearer")) ? str_trim(bearer) : (struct str){0};
+}
+
 bool server_access_key(const struct server_access *access, struct str authorization,
                        struct str api_key, struct err *err)
 {
     if (access->key_count == 0) {
         return true;
     }
-    struct str bearer = authorization;
-    struct str scheme = str_cut(&bearer, ' ');
-    bearer = str_eq_nocase(scheme, STR("bearer")) ? str_trim(bearer) : (struct str){0};
+    struct str bearer = bearer_of(authorization);
     bool by_bearer = is_key(access, bearer), by_header = is_key(access, api_key);
     if (by_bearer || by_header) {
         return true;
@@ -116,6 +121,17 @@ bool server_access_key(const struct server_access *access, struct str authorizat
                    has_any ? "the API key is wrong"
                            : "an API key is needed: send the header Authorization: Bearer KEY or "
                              "x-api-key: KEY");
+}
+
+size_t server_access_tenant(const struct server_access *access, struct str authorization,
+                            struct str api_key, unsigned char out[SERVER_TENANT_BYTES])
+{
+    struct str bearer = bearer_of(authorization);
+    if (access->key_count == 0) {
+        return 0;
+    }
+    digest(is_key(access, bearer) ? bearer : api_key, out);
+    return SERVER_TENANT_BYTES;
 }
 
 /* ---- hosts ---- */

@@ -35,6 +35,12 @@ bool server_access_has_keys(const struct server_access *access);
 bool server_access_key(const struct server_access *access, struct str authorization,
                        struct str api_key, struct err *err);
 
+/* Tells tenants apart: the digest of the key that a welcome request came with. Gives its length, 0
+ * when the server has no keys. */
+enum { SERVER_TENANT_BYTES = 32 };
+size_t server_access_tenant(const struct server_access *access, struct str authorization,
+                            struct str api_key, unsigned char out[SERVER_TENANT_BYTES]);
+
 /* Against DNS rebinding: a name that the server was not told about is no name for it, whatever it
  * is bound to. Loopback names always are; on a bind to a certain address that address; on a bind to
  * all addresses any IP literal (rebinding needs a name). ERR_FORBIDDEN. */

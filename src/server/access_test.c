@@ -66,6 +66,27 @@ static void keys(void **state)
     server_access_destroy(access);
 }
 
+static void tenants(void **state)
+{
+    static const struct str list[] = {{"alpha", 5}, {"beta", 4}};
+    struct server_access *access = make("127.0.0.1:0", list, 2);
+    unsigned char a[SERVER_TENANT_BYTES], b[SERVER_TENANT_BYTES];
+    (void)state;
+    assert_int_equal(server_access_tenant(access, STR("Bearer alpha"), STR(""), a), sizeof a);
+    assert_int_equal(server_access_tenant(access, STR(""), STR("alpha"), b), sizeof b);
+    assert_memory_equal(a, b, sizeof a);
+    server_access_tenant(access, STR("bearer alpha "), STR("beta"), b);
+    assert_memory_equal(a, b, sizeof a);
+    server_access_tenant(access, STR("Bearer nonsense"), STR("beta"), b);
+    assert_memory_not_equal(a, b, sizeof a);
+    server_access_tenant(access, STR("Bearer beta"), STR(""), a);
+    assert_memory_equal(a, b, sizeof a);
+    server_access_destroy(access);
+    access = make("127.0.0.1:0", NULL, 0);
+    assert_int_equal(server_access_tenant(access, STR("Bearer alpha"), STR(""), a), 0);
+    server_access_destroy(access);
+}
+
 static void hosts(void **state)
 {
     static const struct {
@@ -169,10 +190,8 @@ static void memory_runs_out(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(keys),
-        cmocka_unit_test(hosts),
-        cmocka_unit_test(origins),
-        cmocka_unit_test(memory_runs_out),
+        cmocka_unit_test(keys),    cmocka_unit_test(tenants),         cmocka_unit_test(hosts),
+        cmocka_unit_test(origins), cmocka_unit_test(memory_runs_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,6 +26,8 @@ struct generation {
     struct server_job job;
     struct buf body;
     char id[SERVER_ID_MAX + 1];
+    unsigned char tenant[SERVER_TENANT_BYTES];
+    size_t tenant_len;
     pthread_mutex_t lock; /* exchange, stage */
     struct server_exchange *exchange;
     enum { PREPARING, RUNNING, FAILED } stage;
@@ -96,6 +98,7 @@ static bool submit(struct generation *generation, struct engine *engine, struct 
     for (size_t i = 0; i < count; i++) {
         struct engine_request request;
         api_request_engine(&generation->request, i, str_of(generation->id), &request);
+        request.cache_salt = (struct str){(const char *)generation->tenant, generation->tenant_len};
         struct engine_stream *stream = engine_submit(engine, &request, on_events, generation, err);
         if (!stream) {
             if (err->code == ERR_CONTEXT && err->param[0] == 0) {
@@ -186,6 +189,9 @@ static enum server_step start(struct server_exchange *exchange, const struct api
     generation->body = exchange->body;
     exchange->body = (struct buf){0};
     memcpy(generation->id, exchange->id, sizeof generation->id);
+    generation->tenant_len = server_access_tenant(
+        exchange->server->access, server_exchange_header(exchange, MHD_HTTP_HEADER_AUTHORIZATION),
+        server_exchange_header(exchange, "x-api-key"), generation->tenant);
     generation->job = (struct server_job){.run = work, .arg = generation};
     exchange->state = generation;
     exchange->release = release;

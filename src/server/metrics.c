@@ -79,12 +79,16 @@ static const struct counter {
     U64("hearth_generations_failed_total", "counter", "Ended by an error.", failed),
     U64("hearth_generations_rejected_total", "counter", "Refused because the queue was full.",
         rejected),
-    U64("hearth_prompt_tokens_total", "counter", "Tokens of prompts.", prompt_tokens),
+    U64("hearth_prompt_tokens_total", "counter", "Tokens of prompts that were computed.",
+        prompt_tokens),
+    U64("hearth_cached_tokens_total", "counter", "Tokens of prompts taken from the prefix cache.",
+        cached_tokens),
     U64("hearth_completion_tokens_total", "counter", "Tokens generated.", completion_tokens),
     U64("hearth_steps_total", "counter", "Forward passes.", steps),
     U32("hearth_sequences_running", "gauge", "Sequences being generated.", running),
     U32("hearth_sequences_waiting", "gauge", "Sequences in the queue.", waiting),
     U32("hearth_kv_pages_used", "gauge", "Pages of the KV cache in use.", pages_used),
+    U32("hearth_kv_pages_cached", "gauge", "Pages kept for prompts to come.", pages_cached),
     U32("hearth_kv_pages", "gauge", "Pages of the KV cache.", pages_total),
 #undef U64
 #undef U32

@@ -42,6 +42,8 @@ const struct server_setting server_setting_table[] = {
     CHOICE(kv, "auto f32 f16 bf16", "auto", "element type of the KV cache"),
     INT(kv_tokens, 0, 2147483647, "0",
         "tokens in the KV cache of all sequences; 0: what they need, or what fits"),
+    INT(cache_share, 0, 100, "100",
+        "percent of the KV cache that may keep prompts for later ones; 0: nothing is reused"),
     INT(memory_mib, 0, 1073741824, "0", "memory for a model's plan in MiB; 0: what is free"),
     CHOICE(cpu_level, "auto reference avx2 avx512 neon", "auto",
            "instruction set to use, at most what the machine has"),
