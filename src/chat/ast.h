@@ -144,17 +144,20 @@ struct node {
     enum node_kind kind;
     uint32_t line;
     uint32_t depth; /* of this tree, for the stack bound */
-    bool negated;
-    bool soft; /* an unknown filter or test here fails only when reached */
+    bool negated;   /* `is not`; a block: scoped */
+    bool constant;  /* depends on nothing, so that Jinja2 folds it */
+    /* FILTER, TEST: unknown ones fail only when reached. ITEM: part of what Jinja2 folds, where a
+     * slice of what has none is undefined instead of an error. */
+    bool soft;
     bool is_elif;
     bool store; /* NAME as a target */
     bool param; /* ... of a macro or with */
     bool top;   /* target of a set at the top level */
     struct str name;
     struct ref ref;
-    struct node *a, *b, *c;
-    struct nodes items; /* also body of blocks */
-    unsigned char *ops; /* enum node_op */
+    struct node *a, *b, *c; /* BLOCK: a is a tuple of the names a scoped one sees */
+    struct nodes items;     /* also body of blocks */
+    unsigned char *ops;     /* enum node_op */
     struct val value;
     union {
         struct signature *sig;

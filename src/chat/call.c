@@ -344,8 +344,8 @@ bool chat_call(struct render *r, struct val callee, struct call *call, struct va
         callee.joiner->used = true;
         return chat_text_view(r, STR(""), true, out);
     case VAL_BLOCK:
-        return chat_bind(r, "block", "", call, &bound) && chat_block_call(r, callee.block, &b) &&
-               chat_build_done(&b, out);
+        return chat_bind(r, "block", "", call, &bound) &&
+               chat_block_call(r, NULL, callee.block, &b) && chat_build_done(&b, out);
     default:
         return chat_fail(r, "'%s' object is not callable", chat_type_name(callee));
     }

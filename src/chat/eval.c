@@ -190,6 +190,18 @@ static bool eval_slice(struct render *r, struct activation *act, const struct no
     return true;
 }
 
+/* False where Python raises a TypeError. */
+static bool can_slice(struct val obj, const struct val parts[3])
+{
+    for (size_t i = 0; i < 3; i++) {
+        if (parts[i].kind != VAL_NONE && !val_is_int(parts[i])) {
+            return false;
+        }
+    }
+    return obj.kind == VAL_TEXT || obj.kind == VAL_LIST || obj.kind == VAL_TUPLE ||
+           obj.kind == VAL_UNDEFINED;
+}
+
 static bool eval_item(struct render *r, struct activation *act, const struct node *n,
                       struct val *out)
 {
@@ -202,6 +214,9 @@ static bool eval_item(struct render *r, struct activation *act, const struct nod
             return false;
         }
         r->line = n->line;
+        if (n->soft && !can_slice(obj, parts)) {
+            return chat_undefined_attr(r, obj, val_none(), false, out);
+        }
         return chat_get_slice(r, obj, parts, out);
     }
     if (!chat_eval(r, act, n->b, &key)) {

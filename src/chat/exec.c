@@ -156,11 +156,43 @@ static bool exec_set(struct render *r, struct activation *act, const struct node
     return chat_eval(r, act, n->b, &v) && chat_assign(r, act, n->a, v);
 }
 
-bool chat_block_call(struct render *r, const struct node *block, struct builder *out)
+/* The context of a scoped block: the one around it, and over it the variables around it. */
+static bool derive_context(struct render *r, struct activation *outer, const struct node *block,
+                           struct dict **out)
+{
+    struct dict *from = outer->context;
+    struct nodes names = block->a->items;
+    struct val name;
+    if (!(*out = chat_dict_new(r, names.count))) {
+        return false;
+    }
+    for (size_t i = 0; from && i < from->count; i++) {
+        if (!chat_dict_set(r, *out, from->entries[i].key, from->entries[i].value)) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < names.count; i++) {
+        const struct val *v = chat_cell(outer, names.items[i]->ref);
+        if (!val_is_missing(*v) && (!chat_text_view(r, names.items[i]->name, true, &name) ||
+                                    !chat_dict_set(r, *out, name, *v))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool chat_block_call(struct render *r, struct activation *outer, const struct node *block,
+                     struct builder *out)
 {
     struct activation *act = chat_activation_new(r, block->func, NULL);
     if (block->is_elif) {
         return chat_fail(r, "Required block not found");
+    }
+    if (act && outer) {
+        act->context = outer->context;
+        if (block->a && !derive_context(r, outer, block, &act->context)) {
+            return false;
+        }
     }
     if (!act || !chat_eval_enter(r) || !chat_frame_enter(r, act, block->frame) ||
         chat_exec(r, act, block->items, out) == FLOW_ERROR) {
@@ -196,7 +228,7 @@ static enum flow exec_one(struct render *r, struct activation *act, const struct
     case NODE_CALL_BLOCK:
         return exec_call_block(r, act, n, sink) ? FLOW_NEXT : FLOW_ERROR;
     case NODE_BLOCK:
-        return chat_block_call(r, n, sink) ? FLOW_NEXT : FLOW_ERROR;
+        return chat_block_call(r, act, n, sink) ? FLOW_NEXT : FLOW_ERROR;
     case NODE_BREAK:
         return FLOW_BREAK;
     case NODE_CONTINUE:

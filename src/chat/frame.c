@@ -20,14 +20,19 @@ struct activation *chat_activation_new(struct render *r, const struct func *func
     struct activation *a = chat_alloc(r, 1, sizeof(*a) + func->cell_count * sizeof(a->cells[0]));
     if (a) {
         a->parent = parent; /* zeroed: every cell is VAL_MISSING */
+        a->context = parent ? parent->context : NULL;
     }
     return a;
 }
 
-static bool resolve(struct render *r, struct str name, struct val *out)
+static bool resolve(struct render *r, const struct activation *act, struct str name,
+                    struct val *out)
 {
     *out = val_missing();
-    if (r->exported && !chat_dict_get_str(r, r->exported, name, out)) {
+    if (act->context && !chat_dict_get_str(r, act->context, name, out)) {
+        return false;
+    }
+    if (val_is_missing(*out) && r->exported && !chat_dict_get_str(r, r->exported, name, out)) {
         return false;
     }
     if (val_is_missing(*out) && !chat_dict_get_str(r, r->context, name, out)) {
@@ -47,7 +52,7 @@ bool chat_frame_enter(struct render *r, struct activation *act, const struct fra
     for (size_t i = 0; i < frame->load_count; i++) {
         const struct load *l = &frame->loads[i];
         if (l->kind == LOAD_RESOLVE) {
-            if (!resolve(r, l->name, &act->cells[l->cell])) {
+            if (!resolve(r, act, l->name, &act->cells[l->cell])) {
                 return false;
             }
         } else if (l->kind == LOAD_ALIAS) {

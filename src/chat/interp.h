@@ -14,6 +14,7 @@
 
 struct activation { /* the variables of one call of a `struct func` */
     struct activation *parent;
+    struct dict *context; /* of a scoped block, with the variables around it; else NULL */
     struct val cells[];
 };
 
@@ -114,7 +115,9 @@ bool chat_macro_call(struct render *r, const struct macro *macro, struct call *c
                      struct val *out);
 bool chat_loop_call(struct render *r, struct loop *loop, struct val iterable, struct val *out);
 bool chat_run(struct render *r, struct builder *out); /* the whole template */
-bool chat_block_call(struct render *r, const struct node *block, struct builder *out);
+/* `outer`: where the block stands; NULL: called by name, it sees the context only. */
+bool chat_block_call(struct render *r, struct activation *outer, const struct node *block,
+                     struct builder *out);
 bool chat_loop_attr(struct render *r, struct loop *loop, struct str name, struct val *out);
 bool chat_loop_method(struct render *r, struct loop *loop, const char *name, struct call *call,
                       struct val *out);

@@ -87,6 +87,11 @@ static struct node *parse_subscript(struct parser *p, struct node *node)
     if (parts.n.count == 1) {
         n->b = parts.n.items[0];
     } else {
+        for (size_t i = 0; i < parts.n.count; i++) {
+            if (parts.n.items[i]->kind == NODE_SLICE && !node->constant) {
+                return chat_parse_fail(p, n->line, "invalid syntax"); /* of the Python made of it */
+            }
+        }
         n->b = chat_node_new(p, NODE_TUPLE, n->line);
         if (n->b) {
             n->b->items = parts.n;

@@ -57,6 +57,43 @@ void chat_node_deepen(struct node *node, const struct node *child)
     }
 }
 
+static bool fold_part(struct node *n, bool mark)
+{
+    if (n && mark && n->kind == NODE_ITEM) {
+        n->soft = true;
+    }
+    return !n || n->constant;
+}
+
+static bool fold_parts(struct node *n, bool mark)
+{
+    bool constant = fold_part(n->a, mark) & fold_part(n->b, mark) & fold_part(n->c, mark);
+    for (size_t i = 0; i < n->items.count; i++) {
+        constant &= fold_part(n->items.items[i], mark);
+    }
+    if (n->kind == NODE_FILTER || n->kind == NODE_TEST) {
+        for (size_t i = 0; i < n->sig->args.count; i++) {
+            constant &= fold_part(n->sig->args.items[i], mark);
+        }
+        for (size_t i = 0; i < n->sig->keyword_count; i++) {
+            constant &= fold_part(n->sig->keywords[i].value, mark);
+        }
+        constant &= fold_part(n->sig->star, mark) & fold_part(n->sig->star_star, mark);
+    }
+    return constant;
+}
+
+/* Notes whether Jinja2 would compute this at compile time; see `soft` in ast.h. */
+static void fold(struct node *n)
+{
+    bool can = n->kind < NODE_NSREF && n->kind != NODE_NAME && n->kind != NODE_CALL &&
+               (n->kind != NODE_FILTER || n->a);
+    n->constant = can && fold_parts(n, false);
+    if (n->constant) {
+        fold_parts(n, true);
+    }
+}
+
 struct node *chat_node_done(struct parser *p, struct node *n)
 {
     if (!n || p->failed) {
@@ -68,6 +105,7 @@ struct node *chat_node_done(struct parser *p, struct node *n)
     for (size_t i = 0; i < n->items.count; i++) {
         chat_node_deepen(n, n->items.items[i]);
     }
+    fold(n);
     if (n->depth > p->tree->depth_max) {
         return chat_parse_fail(p, n->line, "nested deeper than %zu levels", p->tree->depth_max);
     }
@@ -99,6 +137,7 @@ struct node *chat_node_const(struct parser *p, uint32_t line, struct val value)
 {
     struct node *n = chat_node_new(p, NODE_CONST, line);
     if (n) {
+        n->constant = true;
         n->value = value;
     }
     return n;
@@ -252,6 +291,7 @@ static bool parse_until(struct parser *p, const char *const *ends, struct nodes 
                        !chat_parse_expect(p, TOKEN_VARIABLE_END)) {
                 return false;
             }
+            item->soft |= item->kind == NODE_ITEM && item->constant;
             if (!chat_node_add(p, &data, item)) {
                 return false;
             }

@@ -11,6 +11,8 @@
  * Cells of one function are named by (nesting level, name), so that loops one after the other share
  * them, as the local variables of the Python function do. */
 #include "chat/scope.h"
+#include <string.h>
+
 #include "chat/interp.h"
 
 struct place { /* where a visitor is */
@@ -112,7 +114,7 @@ static bool visit_for(struct scope *s, struct place at, struct node *n)
         return chat_scope_fail(s, n, "Can't assign to special loop variable in for-loop target",
                                STR(""));
     }
-    f->extended = f->recursive || chat_uses_name(s, f->body, "loop");
+    f->extended = f->recursive || s->blocks_use_loop || chat_uses_name(s, f->body, "loop");
     struct fn *fn = at.symbols->fn;
     if (!visit(s, at, f->iter)) {
         return false;
@@ -235,6 +237,50 @@ static bool visit_with(struct scope *s, struct place at, struct node *n)
            visit_all(s, in, n->items) && chat_symbols_finish(s, in.symbols, n->frame);
 }
 
+/* What a scoped block sees: every name assigned in a frame around it, as n->a, a tuple of names. */
+static bool collect_stores(struct scope *s, struct place at, struct node *n)
+{
+    struct symbols *seen = chat_symbols_new(s, NULL, at.symbols->fn);
+    size_t cap = 0;
+    if (!seen || !(n->a = chat_scope_alloc(s, 1, sizeof(*n->a)))) {
+        return false;
+    }
+    *n->a = (struct node){.kind = NODE_TUPLE, .line = n->line};
+    for (const struct symbols *t = at.symbols; t; t = t->parent) {
+        for (size_t i = 0; i < t->count; i++) {
+            const struct symbol *y = &t->items[i];
+            size_t count = n->a->items.count;
+            if (!chat_scope_step(s)) {
+                return false;
+            }
+            if (!y->store || chat_symbol_own(s, seen, y->name)) {
+                continue;
+            }
+            struct node *name = chat_scope_alloc(s, 1, sizeof(*name));
+            if (!name || !chat_symbol_edit(s, seen, y->name)) {
+                return false;
+            }
+            *name = (struct node){.kind = NODE_NAME, .line = n->line, .name = y->name};
+            if (!chat_symbol_ref(s, at.symbols, at.symbols->fn, y->name, &name->ref)) {
+                continue;
+            }
+            if (count == cap) {
+                struct node **items = chat_scope_alloc(s, cap ? cap * 2 : 4, sizeof(*items));
+                if (!items) {
+                    return false;
+                }
+                if (count) {
+                    memcpy(items, n->a->items.items, count * sizeof(struct node *));
+                }
+                n->a->items.items = items;
+                cap = cap ? cap * 2 : 4;
+            }
+            n->a->items.items[n->a->items.count++] = name;
+        }
+    }
+    return true;
+}
+
 static bool visit_statement(struct scope *s, struct place at, struct node *n)
 {
     struct place in = at;
@@ -272,8 +318,8 @@ static bool visit_statement(struct scope *s, struct place at, struct node *n)
             return false;
         }
         return visit_body(s, in, n->items, n->frame);
-    case NODE_BLOCK:
-        return true; /* resolved on its own */
+    case NODE_BLOCK: /* its body is resolved on its own */
+        return !n->negated || collect_stores(s, at, n);
     case NODE_IMPORT:
         if (str_eq(n->name, STR("extends")) && !at.top) {
             return chat_scope_fail(s, n, "cannot use extend from a non top-level scope", STR(""));
@@ -344,6 +390,10 @@ bool chat_scope(struct tree *tree, struct err *err)
         return false;
     }
     fn->func->is_root = true;
+    for (size_t i = 0; i < tree->block_count; i++) {
+        s.blocks_use_loop |=
+            tree->blocks[i]->negated && chat_uses_name(&s, tree->blocks[i]->items, "loop");
+    }
     tree->root = fn->func;
     tree->uses_self = chat_uses_name(&s, tree->body, "self");
     if (tree->uses_self && !chat_symbol_param(&s, at.symbols, STR("self"), &tree->self_ref)) {

@@ -50,6 +50,7 @@ struct scope {
     struct err *err;
     bool failed;
     uint64_t steps;
+    bool blocks_use_loop; /* some scoped block does */
 };
 
 /* Records "template line N: message" once (format takes the quoted name); always false. */
@@ -61,6 +62,10 @@ bool chat_scope_step(struct scope *s); /* false: too much work */
 
 struct symbols *chat_symbols_new(struct scope *s, struct symbols *parent, struct fn *fn);
 struct fn *chat_fn_new(struct scope *s, struct fn *parent);
+/* The symbol of the top overlay, or NULL. */
+struct symbol *chat_symbol_own(struct scope *s, const struct symbols *t, struct str name);
+/* The same, made if it is not there: copied up from below, or new. NULL without memory. */
+struct symbol *chat_symbol_edit(struct scope *s, struct symbols *t, struct str name);
 /* The cell of a name as seen from `from`, in `t` or an enclosing frame. */
 bool chat_symbol_ref(struct scope *s, const struct symbols *t, const struct fn *from,
                      struct str name, struct ref *out);

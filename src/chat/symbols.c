@@ -43,7 +43,7 @@ bool chat_scope_step(struct scope *s)
 
 /* ---- tables ---- */
 
-static struct symbol *symbol_own(struct scope *s, const struct symbols *t, struct str name)
+struct symbol *chat_symbol_own(struct scope *s, const struct symbols *t, struct str name)
 {
     if (!t->table.cap) {
         return NULL;
@@ -63,7 +63,7 @@ static struct symbol *symbol_own(struct scope *s, const struct symbols *t, struc
 static struct symbol *symbol_find(struct scope *s, const struct symbols *t, struct str name)
 {
     for (; t; t = t->base) {
-        struct symbol *y = symbol_own(s, t, name);
+        struct symbol *y = chat_symbol_own(s, t, name);
         if (y) {
             return y;
         }
@@ -91,9 +91,9 @@ static void table_put(struct table *t, struct str name, size_t entry)
 }
 
 /* The symbol in the top overlay, copied up from below if it is there; NULL without memory. */
-static struct symbol *symbol_edit(struct scope *s, struct symbols *t, struct str name)
+struct symbol *chat_symbol_edit(struct scope *s, struct symbols *t, struct str name)
 {
-    struct symbol *y = symbol_own(s, t, name);
+    struct symbol *y = chat_symbol_own(s, t, name);
     if (y) {
         return y;
     }
@@ -207,7 +207,7 @@ bool chat_symbol_ref(struct scope *s, const struct symbols *t, const struct fn *
 
 static struct symbol *define(struct scope *s, struct symbols *t, struct str name, struct load load)
 {
-    struct symbol *y = symbol_edit(s, t, name);
+    struct symbol *y = chat_symbol_edit(s, t, name);
     if (!y || !cell_of(s, t->fn, t->level, name, &y->cell)) {
         return NULL;
     }
@@ -232,7 +232,7 @@ bool chat_symbol_param(struct scope *s, struct symbols *t, struct str name, stru
 
 bool chat_symbol_store(struct scope *s, struct symbols *t, struct str name)
 {
-    struct symbol *y = symbol_edit(s, t, name);
+    struct symbol *y = chat_symbol_edit(s, t, name);
     if (!y) {
         return false;
     }
@@ -269,7 +269,7 @@ bool chat_symbols_merge(struct scope *s, struct symbols *t, struct symbols *bran
             if (!y->store || (now && now->store)) {
                 continue;
             }
-            struct symbol *counted = symbol_edit(s, partly, y->name);
+            struct symbol *counted = chat_symbol_edit(s, partly, y->name);
             if (!counted) {
                 return false;
             }
@@ -278,7 +278,7 @@ bool chat_symbols_merge(struct scope *s, struct symbols *t, struct symbols *bran
     }
     for (size_t b = 0; b < 3; b++) {
         for (size_t i = 0; i < branches[b]->count; i++) {
-            struct symbol *y = &branches[b]->items[i], *now = symbol_edit(s, t, y->name);
+            struct symbol *y = &branches[b]->items[i], *now = chat_symbol_edit(s, t, y->name);
             if (!now) {
                 return false;
             }
@@ -290,7 +290,7 @@ bool chat_symbols_merge(struct scope *s, struct symbols *t, struct symbols *bran
         }
     }
     for (size_t i = 0; i < partly->count; i++) {
-        struct symbol *now = symbol_edit(s, t, partly->items[i].name);
+        struct symbol *now = chat_symbol_edit(s, t, partly->items[i].name);
         if (partly->items[i].cell == 3) {
             continue;
         }
