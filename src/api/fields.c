@@ -105,7 +105,7 @@ static const struct api_field *find(const struct api_field *const *tables, const
     return NULL;
 }
 
-static bool unknown_error(const char *name, struct err *err)
+bool api_unknown_error(const char *name, struct err *err)
 {
     char quoted[STR_QUOTE_MAX];
     str_quote(quoted, str_of(name));
@@ -120,7 +120,7 @@ bool api_fields_apply(struct gen_request *request, const json_t *body,
         const json_t *value = json_object_iter_value(it);
         const struct api_field *field = find(tables, json_object_iter_key(it));
         if (!field) {
-            return unknown_error(json_object_iter_key(it), err);
+            return api_unknown_error(json_object_iter_key(it), err);
         }
         if (!json_is_null(value) && !put(request, field, value, err)) {
             return false;
@@ -140,8 +140,8 @@ bool api_fields_apply(struct gen_request *request, const json_t *body,
 
 /* ---- fields with rules of their own ---- */
 
-static bool apply_seed(struct gen_request *request, const struct api_field *field,
-                       const json_t *value, struct err *err)
+bool api_apply_seed(struct gen_request *request, const struct api_field *field, const json_t *value,
+                    struct err *err)
 {
     if (!json_is_integer(value)) {
         return api_type_error(field->name, "an integer", value, err);
@@ -152,8 +152,8 @@ static bool apply_seed(struct gen_request *request, const struct api_field *fiel
 }
 
 /* A window in tokens: -1 is the whole context. */
-static bool apply_window(struct gen_request *request, const struct api_field *field,
-                         const json_t *value, struct err *err)
+bool api_apply_window(struct gen_request *request, const struct api_field *field,
+                      const json_t *value, struct err *err)
 {
     if (!json_is_integer(value)) {
         return api_type_error(field->name, "an integer", value, err);
@@ -190,8 +190,8 @@ bool api_apply_max_tokens(struct gen_request *request, const struct api_field *f
     return true;
 }
 
-static bool apply_mirostat(struct gen_request *request, const struct api_field *field,
-                           const json_t *value, struct err *err)
+bool api_apply_mirostat(struct gen_request *request, const struct api_field *field,
+                        const json_t *value, struct err *err)
 {
     if (!json_is_integer(value)) {
         return api_type_error(field->name, "an integer", value, err);
@@ -283,8 +283,8 @@ static bool read_strings(struct gen_request *request, const struct api_field *fi
     return true;
 }
 
-static bool apply_stop(struct gen_request *request, const struct api_field *field,
-                       const json_t *value, struct err *err)
+bool api_apply_stop(struct gen_request *request, const struct api_field *field, const json_t *value,
+                    struct err *err)
 {
     return read_strings(request, field, value, API_STOPS_MAX, API_STOP_BYTES_MAX, &request->stops,
                         &request->stop_count, err);
@@ -315,7 +315,7 @@ static bool apply_stream_options(struct gen_request *request, const struct api_f
     for (void *it = json_object_iter(object); it; it = json_object_iter_next(object, it)) {
         const json_t *item = json_object_iter_value(it);
         if (strcmp(json_object_iter_key(it), "include_usage") != 0) {
-            unknown_error(json_object_iter_key(it), err);
+            api_unknown_error(json_object_iter_key(it), err);
             return err_wrap_param(err, "stream_options");
         }
         if (!json_is_boolean(item) && !json_is_null(item)) {
@@ -338,13 +338,19 @@ const struct api_field api_fields_shared[] = {
     /* length */
     {.name = "max_tokens", .kind = API_CUSTOM, .apply = api_apply_max_tokens},
     {.name = "min_tokens", .kind = API_U32, .offset = SLOT(min_tokens), .max = INT32_MAX},
+    {.name = "num_ctx",
+     .kind = API_U32,
+     .offset = SLOT(ctx_tokens),
+     .min = 1,
+     .max = INT32_MAX,
+     .note = "prompt and answer together; reserves no more of the cache"},
     {.name = "ignore_eos", .kind = API_BOOL, .offset = SLOT(ignore_eos)},
-    {.name = "stop", .kind = API_CUSTOM, .apply = apply_stop},
+    {.name = "stop", .kind = API_CUSTOM, .apply = api_apply_stop},
     {.name = "banned_strings", .kind = API_CUSTOM, .apply = apply_banned},
     /* sampling: OpenAI's */
     {.name = "temperature", .kind = API_F32, .offset = SLOT(sampling.temperature), .max = 2},
     {.name = "top_p", .kind = API_F32, .offset = SLOT(sampling.top_p), .max = 1},
-    {.name = "seed", .kind = API_CUSTOM, .apply = apply_seed},
+    {.name = "seed", .kind = API_CUSTOM, .apply = api_apply_seed},
     {.name = "presence_penalty",
      .kind = API_F32,
      .offset = SLOT(sampling.presence_penalty),
@@ -373,7 +379,7 @@ const struct api_field api_fields_shared[] = {
      .max = 10},
     {.name = "repeat_last_n",
      .kind = API_CUSTOM,
-     .apply = apply_window,
+     .apply = api_apply_window,
      .offset = SLOT(sampling.repeat_last_n),
      .min = -1,
      .max = INT32_MAX},
@@ -388,7 +394,7 @@ const struct api_field api_fields_shared[] = {
      .max = INT32_MAX},
     {.name = "dry_penalty_last_n",
      .kind = API_CUSTOM,
-     .apply = apply_window,
+     .apply = api_apply_window,
      .offset = SLOT(sampling.dry_penalty_last_n),
      .min = -1,
      .max = INT32_MAX},
@@ -403,7 +409,7 @@ const struct api_field api_fields_shared[] = {
      .kind = API_F32,
      .offset = SLOT(sampling.dynatemp_exponent),
      .max = 100},
-    {.name = "mirostat", .kind = API_CUSTOM, .apply = apply_mirostat},
+    {.name = "mirostat", .kind = API_CUSTOM, .apply = api_apply_mirostat},
     {.name = "mirostat_tau", .kind = API_F32, .offset = SLOT(sampling.mirostat_tau), .max = 100},
     {.name = "mirostat_eta", .kind = API_F32, .offset = SLOT(sampling.mirostat_eta), .max = 1},
     {0},

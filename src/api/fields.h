@@ -30,7 +30,7 @@ struct api_field {
     bool (*apply)(struct gen_request *request, const struct api_field *field, const json_t *value,
                   struct err *err);
     bool is_required;
-    const char *note; /* REFUSED: why, or what to use instead */
+    const char *note; /* REFUSED: why, or what to use instead; else what to know, for the docs */
 };
 
 /* Walks the keys of `body` over the rows of `tables` (NULL-terminated list of tables, each ended by
@@ -42,11 +42,24 @@ bool api_fields_apply(struct gen_request *request, const json_t *body,
 /* "got a string": what a value is, for type errors. */
 const char *api_kind_of(const json_t *value);
 
+bool api_unknown_error(const char *name, struct err *err);
+
 bool api_type_error(const char *param, const char *wanted, const json_t *got, struct err *err);
 
 /* The handler of max_tokens under all its names. */
 bool api_apply_max_tokens(struct gen_request *request, const struct api_field *field,
                           const json_t *value, struct err *err);
+
+/* Handlers of fields that dialects share under their own names: a seed; a window in tokens, -1 the
+ * whole context; mirostat, 0 or 2; stop strings. */
+bool api_apply_seed(struct gen_request *request, const struct api_field *field, const json_t *value,
+                    struct err *err);
+bool api_apply_window(struct gen_request *request, const struct api_field *field,
+                      const json_t *value, struct err *err);
+bool api_apply_mirostat(struct gen_request *request, const struct api_field *field,
+                        const json_t *value, struct err *err);
+bool api_apply_stop(struct gen_request *request, const struct api_field *field, const json_t *value,
+                    struct err *err);
 
 /* Sampling, limits and delivery: what chat and text completions share, OpenAI's names and
  * llama-server's for the samplers that OpenAI lacks. */

@@ -42,6 +42,10 @@ const char *api_openai_finish(const struct api_choice *choice);
 /* A number no JSON lacks: -inf becomes -9999.0, as OpenAI writes it; NaN becomes null. */
 void api_openai_logprob(float logprob, struct buf *out);
 
+/* "token":...,"logprob":...,"bytes":[...] */
+void api_openai_token(const struct api_render *render, const struct engine_logprob *token,
+                      struct buf *out);
+
 /* data: [DONE], preceded by the usage chunk of `object` when the client asked for it. */
 void api_openai_end(struct api_render *render, const char *object, struct buf *out);
 

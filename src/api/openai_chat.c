@@ -146,8 +146,7 @@ static bool parse(struct gen_request *request, struct str body, struct err *err)
 
 /* ---- answers ---- */
 
-/* "token":...,"logprob":...,"bytes":[...] */
-static void add_token(const struct api_render *render, const struct engine_logprob *token,
+void api_openai_token(const struct api_render *render, const struct engine_logprob *token,
                       struct buf *out)
 {
     struct str piece = text_piece(render->text, token->id, true);
@@ -173,11 +172,11 @@ static void add_logprobs(const struct api_render *render, const struct engine_to
     buf_add_text(out, ",\"logprobs\":{\"content\":[");
     for (size_t i = 0; i < count; i++) {
         buf_add_text(out, i ? ",{" : "{");
-        add_token(render, &tokens[i].chosen, out);
+        api_openai_token(render, &tokens[i].chosen, out);
         buf_add_text(out, ",\"top_logprobs\":[");
         for (uint32_t j = 0; j < tokens[i].top_count; j++) {
             buf_add_text(out, j ? ",{" : "{");
-            add_token(render, &tokens[i].top[j], out);
+            api_openai_token(render, &tokens[i].top[j], out);
             buf_add_char(out, '}');
         }
         buf_add_text(out, "]}");
@@ -261,5 +260,4 @@ const struct api_dialect api_openai_chat = {
     .end = end,
     .broken = api_openai_broken,
     .whole = whole,
-    .error = api_openai_error,
 };

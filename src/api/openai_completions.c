@@ -272,5 +272,4 @@ const struct api_dialect api_openai_completions = {
     .end = end,
     .broken = api_openai_broken,
     .whole = whole,
-    .error = api_openai_error,
 };

@@ -16,6 +16,7 @@ bool api_render_init(struct api_render *render, const struct api_dialect *dialec
                                   .text = text,
                                   .model = model,
                                   .created_s = clock_wall_s(),
+                                  .started_ns = clock_now_ns(),
                                   .choice_count = api_request_choices(request)};
     snprintf(render->id, sizeof render->id, "%s%016llx%08llx", dialect->id_prefix,
              (unsigned long long)random[0], (unsigned long long)(random[1] >> 32));
@@ -57,11 +58,21 @@ static void keep_tokens(struct api_render *render, struct api_choice *choice,
     choice->token_count = need;
 }
 
+/* The event borrows from its stream; the request's own text lives longer. */
+static void keep_stop(const struct gen_request *request, struct api_choice *choice, struct str hit)
+{
+    for (size_t i = 0; hit.len > 0 && i < request->stop_count; i++) {
+        if (str_eq(request->stops[i], hit)) {
+            choice->stop_hit = request->stops[i];
+        }
+    }
+}
+
 void api_render_collect(struct api_render *render, size_t index, const struct engine_event *event)
 {
     struct api_choice *choice = &render->choices[index];
     bool whole = !render->request->stream;
-    if (whole && !event->is_prompt) {
+    if ((whole || render->request->keeps_text) && !event->is_prompt) {
         buf_add(&choice->text, buf_view(&event->text));
         render->failed = render->failed || choice->text.failed || event->text.failed;
     }
@@ -71,6 +82,8 @@ void api_render_collect(struct api_render *render, size_t index, const struct en
     if (event->kind == ENGINE_EVENT_DONE && !choice->is_done) {
         choice->is_done = true;
         choice->finish = event->finish;
+        choice->timing = event->timing;
+        keep_stop(render->request, choice, event->stop_hit);
         choice->prompt_tokens = event->prompt_tokens;
         choice->completion_tokens = event->completion_tokens;
         choice->cached_tokens = event->cached_tokens;

@@ -15,13 +15,18 @@
 #include "engine/engine.h"
 #include "text/text.h"
 
+struct api_field;
+
 struct api_choice {
-    struct buf text;             /* only when not streaming */
+    struct buf text;             /* only when not streaming, or when the request keeps it */
     struct engine_token *tokens; /* only when not streaming and log probabilities were asked */
     size_t token_count, token_cap;
     size_t text_offset; /* characters of the answer before the next token (legacy log probs) */
+    bool has_begun;     /* streaming: text was sent */
     bool is_done;
     enum engine_finish finish;
+    struct str stop_hit; /* the request's stop string that ended it; empty if none did */
+    struct engine_timing timing;
     uint32_t prompt_tokens, completion_tokens, cached_tokens;
 };
 
@@ -32,6 +37,7 @@ struct api_render {
     char id[48];
     char fingerprint[24];
     int64_t created_s;
+    int64_t started_ns; /* clock_now_ns */
     struct api_choice *choices;
     size_t choice_count, done_count;
     bool failed; /* out of memory while collecting */
@@ -39,7 +45,9 @@ struct api_render {
 
 struct api_dialect {
     const char *id_prefix;
+    const char *stream_type; /* media type of a stream; NULL: text/event-stream */
     bool (*parse)(struct gen_request *request, struct str body, struct err *err);
+    const struct api_field *const *tables; /* the fields that parse knows; ends with NULL */
     /* Streaming: bytes before the first event, of one event (already collected), after the last,
      * and instead of what would follow when the generation fails midway. */
     void (*begin)(struct api_render *render, struct buf *out);
@@ -49,8 +57,6 @@ struct api_dialect {
     void (*broken)(struct api_render *render, const struct err *failure, struct buf *out);
     /* Not streaming: the whole answer, once all choices are done. */
     void (*whole)(struct api_render *render, struct buf *out);
-    /* An error before anything was sent. */
-    void (*error)(const struct err *failure, struct buf *out);
 };
 
 /* `fingerprint_of` is any text that names model file, build and numerics: equal texts promise equal

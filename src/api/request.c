@@ -19,6 +19,8 @@ void api_request_deinit(struct gen_request *request)
     for (size_t i = 0; i < request->prompt_count; i++) {
         text_ids_deinit(&request->prompts[i].ids);
     }
+    text_ids_deinit(&request->prefix);
+    json_decref(request->own_kwargs);
     json_decref(request->messages);
     json_decref(request->body);
     arena_deinit(&request->arena);
@@ -39,21 +41,6 @@ bool api_request_read(struct gen_request *request, struct str body, struct err *
     return true;
 }
 
-static bool prepare_chat(struct gen_request *request, const struct route_local *local,
-                         struct err *err)
-{
-    struct chat_request chat = {.messages = request->messages,
-                                .kwargs = request->template_kwargs,
-                                .add_generation_prompt = true};
-    if (!chat_encode(route_local_chat(local), &chat, &request->prompts[0].ids, NULL, err)) {
-        if (err->code == ERR_TEMPLATE && err->param[0] == 0) {
-            return err_wrap_param(err, "messages");
-        }
-        return false;
-    }
-    return true;
-}
-
 static bool check_ids(const struct gen_prompt *prompt, size_t vocab_count, struct err *err)
 {
     for (size_t i = 0; i < prompt->ids.count; i++) {
@@ -66,6 +53,73 @@ static bool check_ids(const struct gen_prompt *prompt, size_t vocab_count, struc
     return true;
 }
 
+/* The ids of an earlier answer, then the conversation without a second BOS. */
+static bool add_prefix(const struct gen_request *request, const struct text *text,
+                       struct text_ids *ids, struct err *err)
+{
+    struct gen_prompt prefix = {.ids = request->prefix, .path = "context"};
+    struct text_ids all = {0};
+    bool ok = check_ids(&prefix, text_vocab_count(text), err);
+    size_t skip = ids->count > 0 && ids->ids[0] == text_bos(text) ? 1 : 0;
+    for (size_t i = 0; ok && i < request->prefix.count; i++) {
+        ok = text_ids_add(&all, request->prefix.ids[i]) || err_set_memory(err, sizeof(text_id));
+    }
+    for (size_t i = skip; ok && i < ids->count; i++) {
+        ok = text_ids_add(&all, ids->ids[i]) || err_set_memory(err, sizeof(text_id));
+    }
+    text_ids_deinit(ids);
+    *ids = all;
+    return ok;
+}
+
+static bool prepare_chat(struct gen_request *request, const struct route_local *local,
+                         struct err *err)
+{
+    struct chat_request chat = {.messages = request->messages,
+                                .kwargs = request->template_kwargs,
+                                .add_generation_prompt = true,
+                                .continues_final = request->continues_final};
+    struct text_ids *ids = &request->prompts[0].ids;
+    if (!chat_encode(route_local_chat(local), &chat, ids, NULL, err)) {
+        if (err->code == ERR_TEMPLATE && err->param[0] == 0) {
+            return err_wrap_param(err, "messages");
+        }
+        return false;
+    }
+    return request->prefix.count == 0 || add_prefix(request, route_local_text(local), ids, err);
+}
+
+/* The model is loaded: what was asked of its loading is so, or it is refused with both figures. */
+static bool check_load(const struct gen_request *request, const struct route_local *local,
+                       struct err *err)
+{
+    const struct gen_load *want = &request->load;
+    const struct route_local_params *have = route_local_params_of(local);
+    uint32_t ctx_tokens = engine_ctx_tokens(route_local_engine(local));
+    if (request->ctx_tokens > ctx_tokens) {
+        return err_set_param(err, ERR_INVALID, "num_ctx",
+                             "'num_ctx' is %u, but the model is loaded with a context of %u tokens",
+                             request->ctx_tokens, ctx_tokens);
+    }
+    if (want->threads && want->threads != have->threads) {
+        return err_set_param(err, ERR_INVALID, "num_thread",
+                             "'num_thread' is %u, but the model is loaded with %u threads",
+                             want->threads, have->threads);
+    }
+    if (want->batch_rows > have->batch_rows_max) {
+        return err_set_param(err, ERR_INVALID, "num_batch",
+                             "'num_batch' is %u, but the model is loaded for batches of %u",
+                             want->batch_rows, have->batch_rows_max);
+    }
+    if ((want->kv == GEN_KV_F16 && have->kv_type != KV_F16) ||
+        (want->kv == GEN_KV_F32 && have->kv_type != KV_F32)) {
+        return err_set_param(err, ERR_INVALID, "f16_kv",
+                             "'f16_kv' asks for another cache than the model is loaded with, %s",
+                             route_kv_type_name(have->kv_type));
+    }
+    return true;
+}
+
 bool api_request_prepare(struct gen_request *request, const struct route_local *local,
                          struct err *err)
 {
@@ -74,12 +128,14 @@ bool api_request_prepare(struct gen_request *request, const struct route_local *
     if (!request->has_seed) {
         os_random(&request->sampling.seed, sizeof request->sampling.seed);
     }
-    if (!engine_sampling_check(&request->sampling, vocab_count, err)) {
+    if (!check_load(request, local, err) ||
+        !engine_sampling_check(&request->sampling, vocab_count, err)) {
         return false;
     }
     for (size_t i = 0; i < request->prompt_count; i++) {
         struct gen_prompt *prompt = &request->prompts[i];
-        struct text_encode_opts opts = {.add_special = true};
+        struct text_encode_opts opts = {.add_special = true,
+                                        .parse_special = prompt->parses_special};
         bool ok = request->kind == GEN_CHAT ? prepare_chat(request, local, err)
                   : prompt->is_ids          ? check_ids(prompt, vocab_count, err)
                                    : text_encode(text, prompt->text, &opts, &prompt->ids, err);
@@ -90,13 +146,43 @@ bool api_request_prepare(struct gen_request *request, const struct route_local *
             return err_set_param(err, ERR_INVALID, prompt->path, "'%s' has no tokens",
                                  prompt->path);
         }
+        if (request->ctx_tokens && prompt->ids.count > request->ctx_tokens) {
+            return err_set_param(err, ERR_CONTEXT, prompt->path,
+                                 "the prompt has %zu tokens; 'num_ctx' is %u", prompt->ids.count,
+                                 request->ctx_tokens);
+        }
     }
     return true;
 }
 
+struct route_local *api_request_local(const struct gen_request *request,
+                                      struct route_registry *registry, struct err *err)
+{
+    static const struct str latest = {":latest", 7};
+    struct route_local *local = route_registry_find(registry, request->model, err);
+    if (local || !request->is_tagged || err->code != ERR_MODEL) {
+        return local;
+    }
+    struct err second;
+    if (str_ends(request->model, latest)) {
+        struct str name = str_slice(request->model, 0, request->model.len - latest.len);
+        local = route_registry_find(registry, name, &second);
+    } else {
+        struct buf name = {0};
+        buf_add(&name, request->model);
+        buf_add(&name, latest);
+        local = route_registry_find(registry, buf_view(&name), &second);
+        buf_deinit(&name);
+    }
+    if (!local && second.code != ERR_MODEL) {
+        *err = second; /* it is there, but not ready */
+    }
+    return local;
+}
+
 size_t api_request_choices(const struct gen_request *request)
 {
-    return request->prompt_count * request->n;
+    return request->is_dry ? 0 : request->prompt_count * request->n;
 }
 
 void api_request_engine(const struct gen_request *request, size_t choice, struct str id,
@@ -120,5 +206,10 @@ void api_request_engine(const struct gen_request *request, size_t choice, struct
         .prompt_logprobs = request->echo && request->wants_logprobs,
         .id = id,
     };
+    uint32_t room = (uint32_t)(request->ctx_tokens - prompt->ids.count);
+    if (request->ctx_tokens && (!out->has_max_tokens || out->max_tokens > room)) {
+        out->has_max_tokens = true; /* so that no more pages are reserved */
+        out->max_tokens = room;
+    }
     out->sampling.seed += choice % request->n;
 }

@@ -34,8 +34,16 @@ enum gen_kind { GEN_CHAT, GEN_TEXT };
 struct gen_prompt {
     struct str text;
     bool is_ids;
+    bool parses_special; /* the client writes the template: special tokens of the text are such */
     struct text_ids ids;
     char path[32]; /* for errors: "prompt", "prompt[3]", "messages" */
+};
+
+/* What a client says of how the model should be loaded; 0: nothing. It is loaded already, so either
+ * this is how, or the request is refused. */
+struct gen_load {
+    uint32_t threads, batch_rows;
+    enum { GEN_KV_ANY, GEN_KV_F16, GEN_KV_F32 } kv;
 };
 
 struct gen_request {
@@ -43,10 +51,15 @@ struct gen_request {
     json_t *body; /* owned */
     enum gen_kind kind;
     struct str model; /* as the client wrote it */
+    bool is_tagged;   /* a model NAME is the same as NAME:latest */
+    struct gen_load load;
 
     /* chat */
     json_t *messages; /* owned: as the template sees them */
     const json_t *template_kwargs;
+    json_t *own_kwargs;     /* owned: what the dialect itself tells the template; NULL */
+    bool continues_final;   /* the answer goes on in the last message, the assistant's */
+    struct text_ids prefix; /* put before the conversation: the context of an earlier answer */
 
     /* text */
     struct gen_prompt *prompts; /* [prompt_count]; a chat has one */
@@ -54,6 +67,8 @@ struct gen_request {
     bool echo;
 
     /* generation */
+    bool is_dry; /* nothing is generated: the prompt, or that the model is there, is the answer */
+    uint32_t ctx_tokens; /* prompt and answer at most; 0: as the model has it */
     struct engine_sampling sampling;
     bool has_seed;
     bool has_max_tokens;
@@ -71,6 +86,7 @@ struct gen_request {
     /* delivery */
     bool stream;
     bool include_usage;
+    bool keeps_text; /* the text is collected although it is streamed */
     struct str user; /* whom the client speaks for; goes to the log */
 };
 
@@ -86,6 +102,12 @@ bool api_request_read(struct gen_request *request, struct str body, struct err *
 bool api_request_prepare(struct gen_request *request, const struct route_local *local,
                          struct err *err);
 
+/* The loaded model of the request, by the dialect's rule for names. Errors as
+ * route_registry_find. */
+struct route_local *api_request_local(const struct gen_request *request,
+                                      struct route_registry *registry, struct err *err);
+
+/* 0 for a dry request. */
 size_t api_request_choices(const struct gen_request *request);
 
 /* Fills the engine's request for one choice; borrows from `request`. Choice j of a prompt samples

@@ -402,19 +402,44 @@ static bool tokenize(const struct chat *chat, const struct chat_text *text, stru
     return good;
 }
 
+/* Cuts the text behind the last message's content. That is where the text of others ends: what
+ * follows was written by the template. Templates may have trimmed the content. */
+static bool cut_behind_final(const json_t *messages, struct chat_text *text, struct err *err)
+{
+    size_t count = json_array_size(messages);
+    struct str whole = buf_view(&text->text), content = {0};
+    if (count > 0) {
+        content = json_str(json_object_get(json_array_get(messages, count - 1), "content"));
+    }
+    if (text->trusted_count > 0 && text->trusted[text->trusted_count - 1].to == whole.len) {
+        whole.len = text->trusted[--text->trusted_count].from;
+    }
+    bool is_there = content.len > 0 && str_ends(whole, content);
+    content = str_trim(content);
+    if (!is_there && (content.len == 0 || !str_ends(whole, content))) {
+        return err_set(err, ERR_TEMPLATE,
+                       "the model's chat template does not end with the last message as it is, so "
+                       "the answer cannot continue it");
+    }
+    text->text.len = whole.len;
+    text->text.ptr[whole.len] = 0;
+    return true;
+}
+
 bool chat_encode(const struct chat *chat, const struct chat_request *request, struct text_ids *out,
                  struct buf *rendered, struct err *err)
 {
     bool with_tools = json_array_size(request->tools) > 0 && chat->has_tools_variant;
     const struct variant *v = with_tools ? &chat->tools : &chat->plain;
     struct chat_text text = {0};
-    json_t *context =
-        make_context(chat, v, request->messages, request->tools, request->add_generation_prompt);
+    json_t *context = make_context(chat, v, request->messages, request->tools,
+                                   request->add_generation_prompt && !request->continues_final);
     if (!context) {
         return err_set_memory(err, 1024);
     }
     bool good = merge_kwargs(context, request->kwargs, err) && render(v, context, &text, err);
     json_decref(context);
+    good = good && (!request->continues_final || cut_behind_final(request->messages, &text, err));
     if (good && rendered) {
         buf_add(rendered, buf_view(&text.text));
     }

@@ -43,6 +43,9 @@ struct chat_request {
                                messages, tools, bos_token, eos_token, add_generation_prompt are
                                ERR_INVALID */
     bool add_generation_prompt;
+    bool continues_final; /* the prompt ends within the last message, right behind its content (a
+                             string that is not empty), for the model to go on there; replaces
+                             add_generation_prompt */
 };
 
 /* Renders and tokenises. BOS stands at the start exactly once if the model or the template wants

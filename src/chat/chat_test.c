@@ -214,6 +214,43 @@ static void test_kwargs(void **state)
     chat_close(chat);
 }
 
+/* The prompt ends behind the last message; the same words elsewhere do not matter. */
+static void test_continuing(void **state)
+{
+    static const struct {
+        const char *messages, *wanted;
+    } cases[] = {
+        {"[{\"role\":\"user\",\"content\":\"E\"},{\"role\":\"assistant\",\"content\":\"E\"}]",
+         "<user>E</E><assistant>E"},
+        {"[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\" a b\\n\"}]",
+         "<user>q</E><assistant>a b"},
+        {"[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"\"}]", NULL},
+        {"[]", NULL},
+    };
+    struct chat *chat = open_with("{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}</E>"
+                                  "{% endfor %}{% if add_generation_prompt %}<new>{% endif %}");
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        struct err err = {0};
+        struct text_ids ids = {0};
+        struct buf rendered = {0};
+        json_t *messages = json_parse(str_of(cases[i].messages), NULL, &err);
+        struct chat_request request = {
+            .messages = messages, .add_generation_prompt = true, .continues_final = true};
+        bool good = chat_encode(chat, &request, &ids, &rendered, &err);
+        if (cases[i].wanted) {
+            assert_true(good);
+            assert_string_equal(rendered.ptr, cases[i].wanted);
+        } else {
+            assert_int_equal(err.code, ERR_TEMPLATE);
+        }
+        text_ids_deinit(&ids);
+        buf_deinit(&rendered);
+        json_decref(messages);
+    }
+    chat_close(chat);
+}
+
 static void test_errors(void **state)
 {
     (void)state;
@@ -235,6 +272,7 @@ int main(void)
         cmocka_unit_test(test_model_template), cmocka_unit_test(test_control_text_of_users),
         cmocka_unit_test(test_bos_once),       cmocka_unit_test(test_tool_calls),
         cmocka_unit_test(test_kwargs),         cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_continuing),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);
 }

@@ -249,6 +249,7 @@ void route_registry_entry(struct route_registry *registry, size_t index, struct 
         .state = slot->state,
         .loaded_bytes = slot->loaded_bytes,
         .load_bytes = slot->load_bytes,
+        .file_bytes = slot->file_bytes,
         .created_s = slot->created_s,
         .local = slot->local,
     };

@@ -36,6 +36,7 @@ struct route_entry {
     const char *path;
     enum route_state state;
     uint64_t loaded_bytes, load_bytes; /* progress of ROUTE_LOADING */
+    uint64_t file_bytes;               /* of all parts */
     int64_t created_s;                 /* mtime of the file, seconds since 1970 */
     struct route_local *local;         /* NULL unless READY */
 };

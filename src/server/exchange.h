@@ -97,7 +97,8 @@ struct server {
 /* Any thread; the exchange must be alive. */
 void server_exchange_wake(struct server_exchange *exchange);
 
-/* An error as the answer: status from its code, OpenAI's body, extra headers. */
+/* An error as the answer: status, body and headers in the
+ * dialect of the path. */
 enum server_step server_exchange_fail(struct server_exchange *exchange, const struct err *failure);
 
 /* Value of a request header; empty if absent. */

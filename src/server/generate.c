@@ -131,8 +131,7 @@ static bool prepare(struct generation *generation, struct err *err)
     if (!is_parsed || is_abandoned(generation)) {
         return false;
     }
-    struct route_local *local =
-        route_registry_find(generation->server->registry, request->model, err);
+    struct route_local *local = api_request_local(request, generation->server->registry, err);
     if (!local || !api_request_prepare(request, local, err) || is_abandoned(generation)) {
         return false;
     }
@@ -294,7 +293,7 @@ static enum server_step reply_whole(struct server_exchange *exchange, struct gen
     return SERVER_STEP_REPLY;
 }
 
-static enum server_step generate(struct server_exchange *exchange,
+enum server_step server_generate(struct server_exchange *exchange,
                                  const struct api_dialect *dialect)
 {
     struct generation *generation = exchange->state;
@@ -316,17 +315,18 @@ static enum server_step generate(struct server_exchange *exchange,
         return reply_whole(exchange, generation);
     }
     exchange->reply.status = 200;
-    exchange->reply.content_type = "text/event-stream; charset=utf-8";
+    exchange->reply.content_type =
+        dialect->stream_type ? dialect->stream_type : "text/event-stream; charset=utf-8";
     exchange->reply.pull = pull;
     return SERVER_STEP_REPLY;
 }
 
 enum server_step server_generate_chat(struct server_exchange *exchange)
 {
-    return generate(exchange, &api_openai_chat);
+    return server_generate(exchange, &api_openai_chat);
 }
 
 enum server_step server_generate_completion(struct server_exchange *exchange)
 {
-    return generate(exchange, &api_openai_completions);
+    return server_generate(exchange, &api_openai_completions);
 }

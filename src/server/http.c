@@ -10,11 +10,11 @@
  * alive. */
 #include <stdio.h>
 
-#include "api/openai.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/os.h"
+#include "server/clients.h"
 #include "server/exchange.h"
 #include "server/guard.h"
 
@@ -213,13 +213,14 @@ static void on_connection(void *arg, struct MHD_Connection *mhd, void **socket_s
 
 enum server_step server_exchange_fail(struct server_exchange *exchange, const struct err *failure)
 {
+    const struct server_client *client = server_client_of(buf_view(&exchange->path));
     exchange->fault = *failure;
-    exchange->reply.status = err_info(failure->code)->http_status;
+    exchange->reply.status = client->status(failure);
     exchange->reply.content_type = "application/json";
     exchange->reply.pull = NULL;
     exchange->reply.retry_after_s = failure->code == ERR_BUSY ? 1 : 0;
     buf_clear(&exchange->reply.body);
-    api_openai_error(failure, &exchange->reply.body);
+    client->error(failure, str_of(exchange->id), &exchange->reply.body);
     return SERVER_STEP_REPLY;
 }
 
@@ -362,6 +363,10 @@ static void add_headers(struct server_exchange *exchange, struct MHD_Response *r
     const struct server_reply *reply = &exchange->reply;
     char number[16];
     add_header(response, "X-Request-ID", exchange->id);
+    const char *id_header = server_client_of(buf_view(&exchange->path))->id_header;
+    if (id_header) {
+        add_header(response, id_header, exchange->id);
+    }
     add_header(response, "X-Content-Type-Options", "nosniff");
     add_header(response, "Cache-Control", "no-store");
     if (reply->content_type) {
@@ -382,7 +387,8 @@ static void add_headers(struct server_exchange *exchange, struct MHD_Response *r
     }
     if (exchange->cors_origin) {
         add_header(response, "Access-Control-Allow-Origin", exchange->cors_origin);
-        add_header(response, "Access-Control-Expose-Headers", "X-Request-ID, Retry-After");
+        add_header(response, "Access-Control-Expose-Headers",
+                   "X-Request-ID, request-id, Retry-After");
         add_header(response, "Vary", "Origin");
     }
     if (exchange->cors_origin && exchange->is_preflight) {

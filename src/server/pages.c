@@ -16,7 +16,7 @@ enum server_step server_page_root(struct server_exchange *exchange)
     struct buf *out = &exchange->reply.body;
     buf_add_text(out, "hearth " HEARTH_VERSION ": a server for language models\n\n");
     for (const struct server_route *route = server_routes; route->pattern; route++) {
-        buf_add_format(out, "%-5s%-24s%s\n", route->method, route->pattern, route->summary);
+        buf_add_format(out, "%-4s %-24s %s\n", route->method, route->pattern, route->summary);
     }
     exchange->reply.status = 200;
     exchange->reply.content_type = "text/plain; charset=utf-8";

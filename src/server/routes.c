@@ -1,8 +1,11 @@
 #include "server/routes.h"
 
 #include "base/utf8.h"
+#include "server/clients.h"
 #include "server/generate.h"
 #include "server/pages.h"
+
+enum { SHOW_BYTES_MAX = 64 << 10 };
 
 const struct server_route server_routes[] = {
     {"GET", "/", SERVER_ROLE_PUBLIC, 0, server_page_root, "what this is"},
@@ -15,6 +18,35 @@ const struct server_route server_routes[] = {
      server_generate_chat, "answers a conversation"},
     {"POST", "/v1/completions", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING,
      server_generate_completion, "continues a text"},
+    /* Anthropic's */
+    {"POST", "/v1/messages", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING, server_anthropic_messages,
+     "answers a conversation, as Anthropic's API has it"},
+    {"POST", "/v1/messages/count_tokens", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING,
+     server_anthropic_count, "counts the tokens of such a conversation"},
+    /* Ollama's */
+    {"POST", "/api/chat", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING, server_ollama_chat,
+     "answers a conversation, as Ollama has it"},
+    {"POST", "/api/generate", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING, server_ollama_generate,
+     "answers a prompt, as Ollama has it"},
+    {"GET", "/api/tags", SERVER_ROLE_INFERENCE, 0, server_ollama_tags, "the served models"},
+    {"GET", "/api/ps", SERVER_ROLE_INFERENCE, 0, server_ollama_ps, "the loaded models"},
+    {"POST", "/api/show", SERVER_ROLE_INFERENCE, SHOW_BYTES_MAX, server_ollama_show,
+     "what is known of a model"},
+    {"GET", "/api/version", SERVER_ROLE_INFERENCE, 0, server_ollama_version, "the version"},
+    {"POST", "/api/create", SERVER_ROLE_OPERATOR, SERVER_BODY_SETTING, server_ollama_missing,
+     "refused: not supported yet"},
+    {"POST", "/api/copy", SERVER_ROLE_OPERATOR, SERVER_BODY_SETTING, server_ollama_missing,
+     "refused: not supported yet"},
+    {"DELETE", "/api/delete", SERVER_ROLE_OPERATOR, SERVER_BODY_SETTING, server_ollama_missing,
+     "refused: not supported yet"},
+    {"POST", "/api/pull", SERVER_ROLE_OPERATOR, SERVER_BODY_SETTING, server_ollama_missing,
+     "refused: not supported yet"},
+    {"POST", "/api/push", SERVER_ROLE_OPERATOR, SERVER_BODY_SETTING, server_ollama_missing,
+     "refused: not supported yet"},
+    {"POST", "/api/embed", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING, server_ollama_missing,
+     "refused: not supported yet"},
+    {"POST", "/api/embeddings", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING, server_ollama_missing,
+     "refused: not supported yet"},
     {0},
 };
 

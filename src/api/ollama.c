@@ -1,0 +1,206 @@
+/* Answers of POST /api/generate and /api/chat: one JSON object per line while streaming, the last
+ * one with the figures; or that one alone with the whole text.
+ *
+ *     {"model":..,"created_at":..,"response":"a","done":false}
+ *     {"model":..,"created_at":..,"response":"","done":true,"done_reason":"stop",
+ *      "context":[..],"total_duration":..,...}
+ *
+ * A chat has "message":{"role":"assistant","content":"a"} in the place of "response". */
+#include "api/ollama.h"
+
+#include "api/openai.h"
+#include "base/clock.h"
+#include "base/json.h"
+
+void api_ollama_error(const struct err *failure, struct str request_id, struct buf *out)
+{
+    (void)request_id; /* the header has it */
+    buf_add_text(out, "{\"error\":");
+    json_write_string(out, str_of(failure->text));
+    buf_add_char(out, '}');
+}
+
+/* {"model":..,"created_at":..,  and the text in the shape of the endpoint. */
+static void add_head(const struct api_render *render, bool is_chat, struct str text,
+                     struct buf *out)
+{
+    char stamp[32];
+    clock_format_utc(clock_wall_ms(), stamp);
+    buf_add_text(out, "{\"model\":");
+    json_write_string(out, render->model);
+    buf_add_format(out, ",\"created_at\":\"%s\",", stamp);
+    buf_add_text(out,
+                 is_chat ? "\"message\":{\"role\":\"assistant\",\"content\":" : "\"response\":");
+    json_write_string(out, text);
+    buf_add_text(out, is_chat ? "}" : "");
+}
+
+static void add_logprobs(const struct api_render *render, const struct engine_token *tokens,
+                         size_t count, struct buf *out)
+{
+    if (!render->request->wants_logprobs || count == 0) {
+        return;
+    }
+    buf_add_text(out, ",\"logprobs\":[");
+    for (size_t i = 0; i < count; i++) {
+        buf_add_text(out, i ? ",{" : "{");
+        api_openai_token(render, &tokens[i].chosen, out);
+        for (uint32_t j = 0; j < tokens[i].top_count; j++) {
+            buf_add_text(out, j ? ",{" : ",\"top_logprobs\":[{");
+            api_openai_token(render, &tokens[i].top[j], out);
+            buf_add_char(out, '}');
+        }
+        buf_add_text(out, tokens[i].top_count ? "]}" : "}");
+    }
+    buf_add_char(out, ']');
+}
+
+/* ,"context":[...]: prompt, answer and, if the model ended it, an end token; so that the next
+ * question can follow. */
+static void add_context(struct api_render *render, struct buf *out)
+{
+    const struct api_choice *choice = &render->choices[0];
+    const struct text_ids *prompt = &render->request->prompts[0].ids;
+    struct text_encode_opts opts = {0};
+    struct text_ids answer = {0};
+    struct err err;
+    bool ok = text_encode(render->text, buf_view(&choice->text), &opts, &answer, &err);
+    if (choice->finish == ENGINE_STOP && choice->stop_hit.len == 0 &&
+        text_eos(render->text) != TEXT_NONE) {
+        ok = ok && text_ids_add(&answer, text_eos(render->text));
+    }
+    render->failed = render->failed || !ok;
+    buf_add_text(out, ",\"context\":[");
+    for (size_t i = 0; i < prompt->count + answer.count; i++) {
+        text_id id = i < prompt->count ? prompt->ids[i] : answer.ids[i - prompt->count];
+        buf_add_format(out, i ? ",%d" : "%d", (int)id);
+    }
+    buf_add_char(out, ']');
+    text_ids_deinit(&answer);
+}
+
+static long long ns_of(double ms)
+{
+    return ms > 0 ? (long long)(ms * 1e6) : 0;
+}
+
+/* The rest of the last object. load_duration is what passed before the model took the request. */
+static void add_figures(struct api_render *render, bool is_chat, struct buf *out)
+{
+    const struct api_choice *choice = &render->choices[0];
+    const struct engine_timing *timing = &choice->timing;
+    buf_add_format(out, ",\"done\":true,\"done_reason\":\"%s\"",
+                   choice->finish == ENGINE_LENGTH ? "length" : "stop");
+    if (!is_chat && render->request->kind == GEN_CHAT) {
+        add_context(render, out);
+    }
+    buf_add_format(out,
+                   ",\"total_duration\":%lld,\"load_duration\":%lld,\"prompt_eval_count\":%u,"
+                   "\"prompt_eval_duration\":%lld,\"eval_count\":%u,\"eval_duration\":%lld}",
+                   (long long)(clock_now_ns() - render->started_ns), ns_of(timing->queue_ms),
+                   choice->prompt_tokens, ns_of(timing->prefill_ms), choice->completion_tokens,
+                   ns_of(timing->decode_ms));
+}
+
+static void begin(struct api_render *render, struct buf *out)
+{
+    (void)render; /* nothing is said before the first text */
+    (void)out;
+}
+
+static void add_event(const struct api_render *render, bool is_chat,
+                      const struct engine_event *event, struct buf *out)
+{
+    size_t count = event->tokens ? event->token_count : 0;
+    if (event->text.len == 0 && count == 0) {
+        return;
+    }
+    add_head(render, is_chat, buf_view(&event->text), out);
+    add_logprobs(render, event->tokens, count, out);
+    buf_add_text(out, ",\"done\":false}\n");
+}
+
+static void add_end(struct api_render *render, bool is_chat, struct buf *out)
+{
+    add_head(render, is_chat, (struct str){0}, out);
+    add_figures(render, is_chat, out);
+    buf_add_char(out, '\n');
+}
+
+static void add_whole(struct api_render *render, bool is_chat, struct buf *out)
+{
+    if (render->request->is_dry) {
+        add_head(render, is_chat, (struct str){0}, out);
+        buf_add_text(out, ",\"done\":true,\"done_reason\":\"load\"}");
+        return;
+    }
+    const struct api_choice *choice = &render->choices[0];
+    add_head(render, is_chat, buf_view(&choice->text), out);
+    add_logprobs(render, choice->tokens, choice->token_count, out);
+    add_figures(render, is_chat, out);
+}
+
+static void broken(struct api_render *render, const struct err *failure, struct buf *out)
+{
+    (void)render;
+    api_ollama_error(failure, (struct str){0}, out);
+    buf_add_char(out, '\n');
+}
+
+static void generate_event(struct api_render *render, size_t choice,
+                           const struct engine_event *event, struct buf *out)
+{
+    (void)choice; /* there is one */
+    add_event(render, false, event, out);
+}
+
+static void generate_end(struct api_render *render, struct buf *out)
+{
+    add_end(render, false, out);
+}
+
+static void generate_whole(struct api_render *render, struct buf *out)
+{
+    add_whole(render, false, out);
+}
+
+static void chat_event(struct api_render *render, size_t choice, const struct engine_event *event,
+                       struct buf *out)
+{
+    (void)choice;
+    add_event(render, true, event, out);
+}
+
+static void chat_end(struct api_render *render, struct buf *out)
+{
+    add_end(render, true, out);
+}
+
+static void chat_whole(struct api_render *render, struct buf *out)
+{
+    add_whole(render, true, out);
+}
+
+const struct api_dialect api_ollama_generate = {
+    .id_prefix = "gen-",
+    .stream_type = "application/x-ndjson",
+    .parse = api_ollama_parse_generate,
+    .begin = begin,
+    .event = generate_event,
+    .end = generate_end,
+    .broken = broken,
+    .whole = generate_whole,
+    .tables = api_ollama_generate_tables,
+};
+
+const struct api_dialect api_ollama_chat = {
+    .id_prefix = "chat-",
+    .stream_type = "application/x-ndjson",
+    .parse = api_ollama_parse_chat,
+    .begin = begin,
+    .event = chat_event,
+    .end = chat_end,
+    .broken = broken,
+    .whole = chat_whole,
+    .tables = api_ollama_chat_tables,
+};

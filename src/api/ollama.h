@@ -1,0 +1,45 @@
+/* The Ollama dialect: generate, chat, and what tells of models. Shapes follow the public
+ * documentation (docs/api.md of the project) and its client's types.
+ *
+ * Sampling starts from Ollama's documented defaults (temperature 0.8, top_k 40, top_p 0.9,
+ * repeat_penalty 1.1), not from hearth's neutral ones. What Ollama would cut in silence (a prompt
+ * beyond num_ctx) is an error here. */
+#ifndef API_OLLAMA_H
+#define API_OLLAMA_H
+
+#include <stdbool.h>
+
+#include "api/fields.h"
+#include "api/render.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "route/registry.h"
+
+extern const struct api_dialect api_ollama_generate;
+extern const struct api_dialect api_ollama_chat;
+
+/* {"error":"..."} */
+void api_ollama_error(const struct err *failure, struct str request_id, struct buf *out);
+
+bool api_ollama_parse_generate(struct gen_request *request, struct str body, struct err *err);
+bool api_ollama_parse_chat(struct gen_request *request, struct str body, struct err *err);
+
+extern const struct api_field api_ollama_option_fields[];
+extern const struct api_field *const api_ollama_generate_tables[];
+extern const struct api_field *const api_ollama_chat_tables[];
+extern const struct api_field *const api_ollama_show_tables[];
+
+/* The handler of "messages" of a chat. */
+bool api_ollama_messages(struct gen_request *request, const struct api_field *field,
+                         const json_t *value, struct err *err);
+
+/* GET /api/version, /api/tags, /api/ps. */
+void api_ollama_version(struct buf *out);
+void api_ollama_tags(struct route_registry *registry, struct buf *out);
+void api_ollama_ps(struct route_registry *registry, struct buf *out);
+
+/* POST /api/show. */
+bool api_ollama_show(struct route_registry *registry, struct str body, struct buf *out,
+                     struct err *err);
+
+#endif

@@ -1,0 +1,114 @@
+#include "server/clients.h"
+
+#include "api/anthropic.h"
+#include "api/ollama.h"
+#include "api/openai.h"
+#include "server/exchange.h"
+#include "server/generate.h"
+
+/* ---- errors ---- */
+
+static int plain_status(const struct err *failure)
+{
+    return err_info(failure->code)->http_status;
+}
+
+static void openai_error(const struct err *failure, struct str request_id, struct buf *out)
+{
+    (void)request_id; /* the header has it */
+    api_openai_error(failure, out);
+}
+
+const struct server_client *server_client_of(struct str path)
+{
+    static const struct server_client others[] = {
+        {"/v1/messages", "request-id", api_anthropic_status, api_anthropic_error},
+        {"/api", NULL, plain_status, api_ollama_error},
+    };
+    static const struct server_client openai = {"/", NULL, plain_status, openai_error};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        struct str rest = path;
+        if (str_eat(&rest, str_of(others[i].prefix)) && (rest.len == 0 || rest.ptr[0] == '/')) {
+            return &others[i];
+        }
+    }
+    return &openai;
+}
+
+/* ---- Anthropic ---- */
+
+static enum server_step anthropic(struct server_exchange *exchange,
+                                  const struct api_dialect *dialect)
+{
+    struct err failure;
+    if (!exchange->state &&
+        !api_anthropic_version(server_exchange_header(exchange, "anthropic-version"), &failure)) {
+        return server_exchange_fail(exchange, &failure);
+    }
+    return server_generate(exchange, dialect);
+}
+
+enum server_step server_anthropic_messages(struct server_exchange *exchange)
+{
+    return anthropic(exchange, &api_anthropic_messages);
+}
+
+enum server_step server_anthropic_count(struct server_exchange *exchange)
+{
+    return anthropic(exchange, &api_anthropic_count);
+}
+
+/* ---- Ollama ---- */
+
+static enum server_step reply_json(struct server_exchange *exchange)
+{
+    exchange->reply.status = 200;
+    exchange->reply.content_type = "application/json; charset=utf-8";
+    return SERVER_STEP_REPLY;
+}
+
+enum server_step server_ollama_chat(struct server_exchange *exchange)
+{
+    return server_generate(exchange, &api_ollama_chat);
+}
+
+enum server_step server_ollama_generate(struct server_exchange *exchange)
+{
+    return server_generate(exchange, &api_ollama_generate);
+}
+
+enum server_step server_ollama_tags(struct server_exchange *exchange)
+{
+    api_ollama_tags(exchange->server->registry, &exchange->reply.body);
+    return reply_json(exchange);
+}
+
+enum server_step server_ollama_ps(struct server_exchange *exchange)
+{
+    api_ollama_ps(exchange->server->registry, &exchange->reply.body);
+    return reply_json(exchange);
+}
+
+enum server_step server_ollama_show(struct server_exchange *exchange)
+{
+    struct err failure;
+    if (!api_ollama_show(exchange->server->registry, buf_view(&exchange->body),
+                         &exchange->reply.body, &failure)) {
+        return server_exchange_fail(exchange, &failure);
+    }
+    return reply_json(exchange);
+}
+
+enum server_step server_ollama_version(struct server_exchange *exchange)
+{
+    api_ollama_version(&exchange->reply.body);
+    return reply_json(exchange);
+}
+
+enum server_step server_ollama_missing(struct server_exchange *exchange)
+{
+    struct err failure;
+    err_set(&failure, ERR_UNSUPPORTED, "%s is not supported yet by this server",
+            exchange->route->pattern);
+    return server_exchange_fail(exchange, &failure);
+}

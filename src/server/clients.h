@@ -1,0 +1,35 @@
+/* The routes of clients that do not speak OpenAI's API, and how errors are told to each. */
+#ifndef SERVER_CLIENTS_H
+#define SERVER_CLIENTS_H
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/str.h"
+#include "server/routes.h"
+
+/* A family of clients, known by the paths they ask for: so an error has the shape they expect also
+ * where no route answers (404, 405) or none was reached (401, 413). */
+struct server_client {
+    const char *prefix;    /* of its paths */
+    const char *id_header; /* a further name for X-Request-ID; NULL */
+    int (*status)(const struct err *failure);
+    void (*error)(const struct err *failure, struct str request_id, struct buf *out);
+};
+
+/* OpenAI's for paths of nobody. */
+const struct server_client *server_client_of(struct str path);
+
+enum server_step server_anthropic_messages(struct server_exchange *exchange);
+enum server_step server_anthropic_count(struct server_exchange *exchange);
+
+enum server_step server_ollama_chat(struct server_exchange *exchange);
+enum server_step server_ollama_generate(struct server_exchange *exchange);
+enum server_step server_ollama_tags(struct server_exchange *exchange);
+enum server_step server_ollama_ps(struct server_exchange *exchange);
+enum server_step server_ollama_show(struct server_exchange *exchange);
+enum server_step server_ollama_version(struct server_exchange *exchange);
+
+/* What Ollama has and hearth has not yet: refused by its path. */
+enum server_step server_ollama_missing(struct server_exchange *exchange);
+
+#endif
