@@ -18,6 +18,19 @@ static bool print(struct render *r, struct val v, struct builder *sink)
     return true;
 }
 
+/* The result of a filter or call block: as it is, which must be text. */
+static bool print_raw(struct render *r, struct val v, struct builder *sink)
+{
+    if (v.kind != VAL_TEXT) {
+        return chat_fail(r, "expected str instance, %s found", chat_type_name(v));
+    }
+    if (!chat_build_text(sink, v.text, 0, v.text->len)) {
+        return false;
+    }
+    return sink->len <= r->output_max ||
+           chat_fail(r, "the output is longer than %zu bytes", r->output_max);
+}
+
 static bool exec_output(struct render *r, struct activation *act, const struct node *n,
                         struct builder *sink)
 {
@@ -78,7 +91,7 @@ static enum flow exec_capture(struct render *r, struct activation *act, const st
     if (flow != FLOW_NEXT) {
         return flow;
     }
-    bool good = n->kind == NODE_SET_BLOCK ? chat_assign(r, act, n->a, v) : print(r, v, sink);
+    bool good = n->kind == NODE_SET_BLOCK ? chat_assign(r, act, n->a, v) : print_raw(r, v, sink);
     if (good) {
         chat_frame_leave(act, n->frame);
     }
@@ -144,7 +157,7 @@ static bool exec_call_block(struct render *r, struct activation *act, const stru
 {
     struct val caller, v;
     return chat_macro_make(r, act, n, &caller) && chat_eval_call(r, act, n->a, &caller, &v) &&
-           print(r, v, sink);
+           print_raw(r, v, sink);
 }
 
 static bool exec_set(struct render *r, struct activation *act, const struct node *n)

@@ -35,17 +35,10 @@ static bool f_batch(struct render *r, struct val v, struct call *c, struct val *
 
 static bool f_slice(struct render *r, struct val v, struct call *c, struct val *out)
 {
-    struct iter *it = chat_iter_new(r, ITER_SLICES, "generator");
-    struct list *all;
-    if (!it || !chat_arg_int(r, c->args[0], &it->end) || !chat_to_list(r, v, &all)) {
+    if (!over(r, ITER_SLICES, v, out) || !chat_arg_int(r, c->args[0], &out->iter->end)) {
         return false;
     }
-    if (it->end == 0) {
-        return chat_fail(r, "integer division or modulo by zero");
-    }
-    it->source = val_list(all);
-    it->fill = val_is_given(c->args[1]) ? c->args[1] : val_none();
-    *out = (struct val){.kind = VAL_ITER, .iter = it};
+    out->iter->fill = val_is_given(c->args[1]) ? c->args[1] : val_none();
     return true;
 }
 

@@ -70,10 +70,22 @@ static bool f_reverse(struct render *r, struct val v, struct call *c, struct val
         struct val parts[3] = {val_none(), val_none(), val_int(-1)};
         return chat_get_slice(r, v, parts, out);
     }
-    if (v.kind == VAL_ITER ? !chat_to_list(r, v, &l) : !chat_is_iterable(v)) {
+    if (!chat_is_iterable(v)) {
         return chat_fail(r, "argument must be iterable");
     }
-    if (v.kind != VAL_ITER && !reversible(r, v, &l)) {
+    if (v.kind == VAL_ITER) { /* cannot be walked backwards: a list is made */
+        if (!chat_to_list(r, v, &l)) {
+            return false;
+        }
+        for (size_t i = 0; i < l->count / 2; i++) {
+            struct val swap = l->items[i];
+            l->items[i] = l->items[l->count - 1 - i];
+            l->items[l->count - 1 - i] = swap;
+        }
+        *out = val_list(l);
+        return true;
+    }
+    if (!reversible(r, v, &l)) {
         return false;
     }
     struct iter *it = chat_iter_new(r, ITER_REVERSED, "list_reverseiterator");

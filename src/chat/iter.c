@@ -300,7 +300,18 @@ static bool next_batch(struct render *r, struct iter *it, struct val *out, bool 
 /* `end` columns of as even a length as can be. */
 static bool next_column(struct render *r, struct iter *it, struct val *out, bool *more)
 {
-    struct list *all = it->source.list;
+    struct list *all;
+    if (!it->started) {
+        if (!chat_to_list(r, it->source, &all)) {
+            return false;
+        }
+        if (it->end == 0) {
+            return chat_fail(r, "integer division or modulo by zero");
+        }
+        it->source = val_list(all);
+        it->started = true;
+    }
+    all = it->source.list;
     int64_t slices = it->end, length = (int64_t)all->count, n = it->pos;
     *more = n < slices;
     if (!*more) {

@@ -7,8 +7,6 @@
 
 static bool set_store(struct parser *p, struct node *n, struct node *whole)
 {
-    static const char *const names[] = {
-        [NODE_CONST] = "const", [NODE_LIST] = "list", [NODE_DICT] = "dict"};
     if (n->kind == NODE_NAME) {
         n->store = true;
         return true;
@@ -21,10 +19,12 @@ static bool set_store(struct parser *p, struct node *n, struct node *whole)
         }
         return true;
     }
-    chat_parse_fail(p, n->line, "can't assign to '%s'",
-                    whole->kind == NODE_TUPLE ? "tuple"
-                    : names[n->kind]          ? names[n->kind]
-                                              : "expression");
+    const char *name = whole->kind == NODE_TUPLE ? "tuple"
+                       : n->kind == NODE_CONST   ? "const"
+                       : n->kind == NODE_LIST    ? "list"
+                       : n->kind == NODE_DICT    ? "dict"
+                                                 : "expression";
+    chat_parse_fail(p, n->line, "can't assign to '%s'", name);
     return false;
 }
 
