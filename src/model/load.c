@@ -310,3 +310,9 @@ const struct model_plan *model_plan_of(const struct model *model)
 {
     return &model->plan;
 }
+
+void *model_page(struct model *model, uint32_t page)
+{
+    assert(page < model->plan.kv_pages);
+    return model->pages + page * (size_t)model->plan.page_bytes;
+}

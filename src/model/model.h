@@ -80,6 +80,10 @@ const struct model_plan *model_plan_of(const struct model *model);
 /* Pages are numbered 0..kv_pages-1 and owned by the caller (the engine decides who has which).
  * Contents are undefined until written by a forward pass. */
 
+/* The bytes of a page, model_plan.page_bytes of them, all layers: to be copied away and back as a
+ * whole. */
+void *model_page(struct model *model, uint32_t page);
+
 /* One sequence of a batch: its pages in order of position. pages[i] holds positions
  * [64 i, 64 i + 64). Must cover the last position of the batch. Borrowed during the call. */
 struct model_seq {
