@@ -17,6 +17,11 @@
  *     few rows   a piece is one chunk of one row and key head; a second job merges. So that one
  *                long sequence keeps all threads busy.
  *
+ * With a window of w a row starts at position pos - w + 1: at its page in its chunk; what lies
+ * before is not touched. ALiBi (Press et al. 2022) subtracts slope * distance from a score: with n
+ * heads and p the largest power of two <= n, head h has the slope 2^(-bias (h + 1) / p), and those
+ * from p on 2^(-bias (2 (h - p) + 1) / 2p).
+ *
  * Query heads that share a key head go through the kernels together: its keys are loaded once. */
 #include "model/attention.h"
 
@@ -24,6 +29,7 @@
 #include <string.h>
 
 #include "base/size.h"
+#include "model/activate.h"
 
 enum {
     CHUNK_PAGES = 16,
@@ -100,26 +106,73 @@ static void scale_by(float *x, float factor, size_t n)
     }
 }
 
-/* Adds `count` keys of one page to the running softmax of `heads` query heads of a row. q and out
- * are those of the first head. */
-static void take_page(const struct attention *a, const uint8_t *page, size_t kv_head,
-                      const float *q, size_t heads, size_t count, bool is_first,
+/* The first position a row sees. */
+static size_t first_key(const struct attention *a, const struct model_row *row)
+{
+    return a->window != 0 && row->pos >= a->window ? row->pos - a->window + 1 : 0;
+}
+
+static float alibi_slope(const struct attention *a, size_t head)
+{
+    size_t power = 1;
+    while (power * 2 <= a->head_count) {
+        power *= 2;
+    }
+    return head < power
+               ? exp2f(-a->alibi_bias * (float)(head + 1) / (float)power)
+               : exp2f(-a->alibi_bias * (float)(2 * (head - power) + 1) / (float)(2 * power));
+}
+
+/* One page for one row: the keys [from, to) that the row sees. */
+struct view {
+    const uint8_t *bytes;
+    size_t kv_head, head, heads; /* of the queries: the first, and how many */
+    size_t from, to;
+    size_t distance; /* of key 0 of the page; behind the row it wraps, and is not seen */
+    bool is_first;   /* of the running softmax */
+};
+
+/* What families do to scores before the softmax. */
+static void shape_scores(const struct attention *a, const struct view *view, float *score)
+{
+    size_t count = view->heads * KV_PAGE_TOKENS;
+    if (a->cap != 0) {
+        model_soft_cap(a->kernels, score, count, a->cap);
+    }
+    if (a->alibi_bias == 0) {
+        return;
+    }
+    for (size_t h = 0; h < view->heads; h++) {
+        float slope = alibi_slope(a, view->head + h);
+        for (size_t t = view->from; t < view->to; t++) {
+            score[h * KV_PAGE_TOKENS + t] -= slope * (float)(view->distance - t);
+        }
+    }
+}
+
+/* Adds the keys of one page to the running softmax of the query heads of a row. q and out are those
+ * of the first head. */
+static void take_page(const struct attention *a, const struct view *view, const float *q,
                       struct running *run, float *out)
 {
     const struct kernels *k = a->kernels;
-    size_t bytes = element_bytes(a) * KV_PAGE_TOKENS;
-    const uint8_t *keys = page + a->k_offset + kv_head * a->key_dim * bytes;
-    const uint8_t *values = page + a->v_offset + kv_head * a->value_dim * bytes;
+    size_t bytes = element_bytes(a) * KV_PAGE_TOKENS, skipped = view->from * a->value_dim;
+    const uint8_t *keys = view->bytes + a->k_offset + view->kv_head * a->key_dim * bytes;
+    const uint8_t *values = view->bytes + a->v_offset + view->kv_head * a->value_dim * bytes;
     float score[GROUP_HEADS * KV_PAGE_TOKENS];
 
-    k->attn_score[a->kv_type](q, a->key_dim, heads, keys, a->key_dim, a->scale, score);
-    for (size_t h = 0; h < heads; h++) {
+    k->attn_score[a->kv_type](q, a->key_dim, view->heads, keys, a->key_dim, a->scale, score);
+    shape_scores(a, view, score);
+    for (size_t h = 0; h < view->heads; h++) {
         float *s = score + h * KV_PAGE_TOKENS, *o = out + h * a->value_dim;
-        for (size_t t = count; t < KV_PAGE_TOKENS; t++) {
+        for (size_t t = 0; t < view->from; t++) {
+            s[t] = -INFINITY;
+        }
+        for (size_t t = view->to; t < KV_PAGE_TOKENS; t++) {
             s[t] = -INFINITY;
         }
         float max = max_of(s), factor = 0;
-        if (is_first) {
+        if (view->is_first) {
             run->sum[h] = 0;
             memset(o, 0, a->value_dim * sizeof *o);
         } else {
@@ -128,9 +181,25 @@ static void take_page(const struct attention *a, const uint8_t *page, size_t kv_
             scale_by(o, factor, a->value_dim);
         }
         run->max[h] = max;
-        run->sum[h] = run->sum[h] * factor + k->exp_sum(s, max, count);
+        run->sum[h] = run->sum[h] * factor + k->exp_sum(s, max, view->to);
     }
-    k->attn_mix[a->kv_type](score, heads, values, a->value_dim, count, out, a->value_dim);
+    k->attn_mix[a->kv_type](score + view->from, view->heads, values + skipped * element_bytes(a),
+                            a->value_dim, view->to - view->from, out, a->value_dim);
+}
+
+/* The page for a row, if it sees any of it. */
+static bool look(const struct attention *a, const struct model_row *row, size_t page,
+                 struct view *view)
+{
+    size_t keys = (size_t)row->pos + 1, first = first_key(a, row), start = page * KV_PAGE_TOKENS;
+    if (keys <= start || first >= start + KV_PAGE_TOKENS) {
+        return false;
+    }
+    view->from = first > start ? first - start : 0;
+    view->to = size_min(keys - start, KV_PAGE_TOKENS);
+    view->distance = row->pos - start;
+    view->is_first = page % CHUNK_PAGES == 0 || first >= start;
+    return true;
 }
 
 /* Merges the result of a later chunk into that of the earlier ones. */
@@ -169,20 +238,22 @@ struct sweep {
 };
 
 /* One chunk for rows [first, end) of one sequence, positions ascending; heads [head, head + heads)
- * share kv_head. run: [end - first]. Rows that end before the chunk are left alone. */
-static void take_chunk(const struct attention *a, size_t first, size_t end, size_t kv_head,
-                       size_t head, size_t heads, size_t chunk, struct running *run, float *out)
+ * share kv_head. A row's first chunk goes to run and a->out, later ones to next and a->part. Rows
+ * that see nothing of the chunk are left alone. run, next: [end - first]. */
+static void take_chunk(const struct attention *a, size_t first, size_t end, struct view view,
+                       size_t chunk, struct running *run, struct running *next)
 {
     size_t last = a->rows[end - 1].pos / KV_PAGE_TOKENS, start = chunk * CHUNK_PAGES;
-    for (size_t page = start; page <= last && page < start + CHUNK_PAGES; page++) {
-        const uint8_t *bytes = page_of(a, &a->rows[first], page);
+    size_t from = size_max(start, first_key(a, &a->rows[first]) / KV_PAGE_TOKENS);
+    for (size_t page = from; page <= last && page < start + CHUNK_PAGES; page++) {
+        view.bytes = page_of(a, &a->rows[first], page);
         for (size_t r = first; r < end; r++) {
-            size_t keys = (size_t)a->rows[r].pos + 1;
-            if (keys > page * KV_PAGE_TOKENS) {
-                size_t at = r * a->head_count + head;
-                take_page(a, bytes, kv_head, a->q + at * a->key_dim, heads,
-                          size_min(keys - page * KV_PAGE_TOKENS, KV_PAGE_TOKENS), page == start,
-                          &run[r - first], out + at * a->value_dim);
+            if (look(a, &a->rows[r], page, &view)) {
+                bool is_first = first_key(a, &a->rows[r]) / CHUNK_KEYS == chunk;
+                size_t at = r * a->head_count + view.head;
+                take_page(a, &view, a->q + at * a->key_dim,
+                          is_first ? &run[r - first] : &next[r - first],
+                          (is_first ? a->out : a->part) + at * a->value_dim);
             }
         }
     }
@@ -192,13 +263,14 @@ static void sweep_heads(const struct attention *a, size_t first, size_t end, siz
                         size_t head, size_t heads)
 {
     struct running run[BLOCK_ROWS], next[BLOCK_ROWS];
+    const struct view view = {.kv_head = kv_head, .head = head, .heads = heads};
     size_t chunks = chunks_of((size_t)a->rows[end - 1].pos + 1);
 
-    take_chunk(a, first, end, kv_head, head, heads, 0, run, a->out);
-    for (size_t chunk = 1; chunk < chunks; chunk++) {
-        take_chunk(a, first, end, kv_head, head, heads, chunk, next, a->part);
+    for (size_t chunk = first_key(a, &a->rows[first]) / CHUNK_KEYS; chunk < chunks; chunk++) {
+        take_chunk(a, first, end, view, chunk, run, next);
         for (size_t r = first; r < end; r++) {
-            if ((size_t)a->rows[r].pos >= chunk * CHUNK_KEYS) {
+            if ((size_t)a->rows[r].pos >= chunk * CHUNK_KEYS &&
+                first_key(a, &a->rows[r]) < chunk * CHUNK_KEYS) {
                 size_t at = (r * a->head_count + head) * a->value_dim;
                 merge(a, heads, &run[r - first], a->out + at, &next[r - first], a->part + at);
             }
@@ -250,22 +322,24 @@ static void split_chunk(void *arg, size_t piece, size_t thread)
     const struct attention *a = split->a;
     size_t kv_head = piece % a->kv_head_count, rest = piece / a->kv_head_count;
     size_t row = rest % a->row_count, chunk = rest / a->row_count;
-    size_t group = a->head_count / a->kv_head_count, keys = (size_t)a->rows[row].pos + 1;
+    size_t group = a->head_count / a->kv_head_count;
 
     (void)thread;
     for (size_t g = 0; g < group; g += GROUP_HEADS) {
         size_t heads = size_min(group - g, GROUP_HEADS), head = kv_head * group + g;
+        struct view view = {.kv_head = kv_head, .head = head, .heads = heads};
         struct running run;
         float *out = part_of(split, row, head, chunk);
+        bool sees_some = false;
         /* The mixes of the heads first, then their maxima and sums: the kernels want one stride. */
-        for (size_t page = chunk * CHUNK_PAGES;
-             page < (chunk + 1) * CHUNK_PAGES && page * KV_PAGE_TOKENS < keys; page++) {
-            take_page(a, page_of(a, &a->rows[row], page), kv_head,
-                      a->q + (row * a->head_count + head) * a->key_dim, heads,
-                      size_min(keys - page * KV_PAGE_TOKENS, KV_PAGE_TOKENS),
-                      page == chunk * CHUNK_PAGES, &run, out);
+        for (size_t page = chunk * CHUNK_PAGES; page < (chunk + 1) * CHUNK_PAGES; page++) {
+            if (look(a, &a->rows[row], page, &view)) {
+                view.bytes = page_of(a, &a->rows[row], page);
+                take_page(a, &view, a->q + (row * a->head_count + head) * a->key_dim, &run, out);
+                sees_some = true;
+            }
         }
-        if (chunk * CHUNK_KEYS < keys) {
+        if (sees_some) {
             memcpy(out + heads * a->value_dim, run.max, heads * sizeof(float));
             memcpy(out + heads * (a->value_dim + 1), run.sum, heads * sizeof(float));
         }
@@ -279,18 +353,19 @@ static void merge_chunks(void *arg, size_t piece, size_t thread)
     size_t kv_head = piece % a->kv_head_count, row = piece / a->kv_head_count;
     size_t group = a->head_count / a->kv_head_count;
     size_t chunks = chunks_of((size_t)a->rows[row].pos + 1);
+    size_t first = first_key(a, &a->rows[row]) / CHUNK_KEYS;
 
     (void)thread;
     for (size_t g = 0; g < group; g += GROUP_HEADS) {
         size_t heads = size_min(group - g, GROUP_HEADS), head = kv_head * group + g;
         struct running run, next;
         float *out = a->out + (row * a->head_count + head) * a->value_dim;
-        for (size_t chunk = 0; chunk < chunks; chunk++) {
+        for (size_t chunk = first; chunk < chunks; chunk++) {
             const float *part = part_of(split, row, head, chunk);
-            struct running *to = chunk == 0 ? &run : &next;
+            struct running *to = chunk == first ? &run : &next;
             memcpy(to->max, part + heads * a->value_dim, heads * sizeof(float));
             memcpy(to->sum, part + heads * (a->value_dim + 1), heads * sizeof(float));
-            if (chunk == 0) {
+            if (chunk == first) {
                 memcpy(out, part, heads * a->value_dim * sizeof(float));
             } else {
                 merge(a, heads, &run, out, &next, part);

@@ -17,6 +17,9 @@ struct attention {
     size_t k_offset, v_offset; /* of this layer in a page */
     size_t head_count, kv_head_count, key_dim, value_dim;
     float scale;
+    float cap;        /* soft cap of the scores; 0: none */
+    float alibi_bias; /* scores fall by slope(head) * distance; 0: none. See attention.c */
+    size_t window;    /* a row sees so many positions, itself included; 0: all */
     const struct model_seq *seqs;
     const struct model_row *rows;
     size_t row_count;

@@ -119,6 +119,20 @@ static void test_float(void **state)
     check_model("qwen3-bf16.gguf", KV_BF16);
 }
 
+/* Windows, caps, distances, parallel layers, layer norms: each in one model at least. */
+static void test_families(void **state)
+{
+    static const char *const names[] = {"gemma2-f32.gguf",       "gemma3-f32.gguf",
+                                        "olmo2-window-f32.gguf", "cohere2-f32.gguf",
+                                        "refact-f32.gguf",       "phi2-f32.gguf",
+                                        "bloom-f32.gguf",        "stablelm-parallel-f32.gguf",
+                                        "phi3-long-f32.gguf",    "nemotron-f32.gguf"};
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        check_model(names[i], i % 2 ? KV_F32 : KV_F16);
+    }
+}
+
 static void test_quantized(void **state)
 {
     (void)state;
@@ -127,20 +141,22 @@ static void test_quantized(void **state)
 }
 
 /* A long context: chunks of attention are split over threads when few rows run, and only then. */
-static void test_split_attention(void **state)
+static void check_split(const char *name)
 {
     enum { TOKENS = 2200 };
     char path[512];
     int32_t ids[TOKENS];
     float *logits[4];
     struct model_params params = fixture_params();
-    (void)state;
     params.batch_rows_max = params.logits_rows_max = 512;
+    params.ctx_tokens = TOKENS;
     for (size_t i = 0; i < TOKENS; i++) {
         ids[i] = token_at(1, i);
     }
-    struct fixture one = fixture_open(fixture_path(path, "llama-long-f32.gguf"), &params, 1);
+    struct fixture one = fixture_open(fixture_path(path, name), &params, 1);
     struct fixture three = fixture_open(path, &params, 3);
+    memset(one.model->pages, 0xff, one.model->pages_bytes);
+    memset(three.model->pages, 0xff, three.model->pages_bytes);
     logits[0] = fixture_logits(&one, ids, TOKENS, 512);
     logits[1] = fixture_logits(&three, ids, TOKENS, 512);
     logits[2] = fixture_logits(&three, ids, TOKENS, 11); /* split: 11 rows x 2 heads */
@@ -155,17 +171,23 @@ static void test_split_attention(void **state)
     fixture_close(&three);
 }
 
+static void test_split_attention(void **state)
+{
+    (void)state;
+    check_split("llama-long-f32.gguf");
+    check_split("cohere2-long-f32.gguf"); /* a window of 300 */
+}
+
 /* Rows that want no logits get none, and change nothing for those that do. */
-static void test_wanted_rows(void **state)
+static void check_wanted(const char *name)
 {
     enum { COUNT = 40 };
     char path[512];
     int32_t ids[COUNT];
     struct model_row rows[COUNT];
     struct model_params params = fixture_params();
-    (void)state;
     params.batch_rows_max = params.logits_rows_max = COUNT;
-    struct fixture f = fixture_open(fixture_path(path, "llama-f32.gguf"), &params, 2);
+    struct fixture f = fixture_open(fixture_path(path, name), &params, 2);
     for (size_t i = 0; i < COUNT; i++) {
         ids[i] = token_at(2, i);
         rows[i] = (struct model_row){
@@ -189,12 +211,20 @@ static void test_wanted_rows(void **state)
     fixture_close(&f);
 }
 
+static void test_wanted_rows(void **state)
+{
+    (void)state;
+    check_wanted("llama-f32.gguf");
+    check_wanted("cohere2-f32.gguf"); /* parallel: the input of the ffn goes on as well */
+    check_wanted("gpt2-f32.gguf");
+    check_wanted("exaone4-f32.gguf");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_float),
-        cmocka_unit_test(test_quantized),
-        cmocka_unit_test(test_split_attention),
+        cmocka_unit_test(test_float),       cmocka_unit_test(test_families),
+        cmocka_unit_test(test_quantized),   cmocka_unit_test(test_split_attention),
         cmocka_unit_test(test_wanted_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

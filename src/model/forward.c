@@ -1,13 +1,16 @@
 /* The forward pass of a decoder.
  *
- *     x = embedding[token]
+ *     x = embedding[token] (scaled, normed, + position[pos])
  *     for each layer
  *         n = norm(x)                       q, k, v = W n (+ bias), one job
- *         q, k = rope(norm(q)), rope(...)   keys and values to the pages
- *         x = x + W_out attention(q)
+ *         q, k, v finished (heads.c)        keys and values to the pages
+ *         x = x + post(W_out attention(q))
  *         n = norm(x)                       gate, up = W n, one job
- *         x = x + W_down (silu(gate) * up)
- *     logits = W_output norm(x)
+ *         x = x + post(W_down (act(gate) * up))
+ *     logits = cap(W_output norm(x))
+ *
+ * Families leave steps out or move them; traits.h names every way. A parallel layer takes the
+ * inputs of both blocks from the same x, so the second waits in s->side.
  *
  * Every step treats a row by itself (attention reads the pages of the row's own sequence), so the
  * rows of a call do not touch each other, and how a prompt is cut into calls makes no difference.
@@ -21,22 +24,19 @@
 
 #include "base/mem.h"
 #include "base/size.h"
+#include "model/activate.h"
 #include "model/attention.h"
-#include "model/instance.h"
+#include "model/forward.h"
 #include "model/rope.h"
 #include "tensor/codec.h"
 
-struct forward {
-    struct model *m;
-    const struct kernels *k;
-    struct scratch *s;
-    const struct model_batch *batch;
-    const struct model_row *rows; /* those that go on */
-    size_t row_count;
-    const struct layer *layer; /* of this step */
-    const struct layer_shape *shape;
-    const float *norm_weight;
-    bool adds_block; /* the block's output in s->norm is still to be added to x */
+/* What happens to a row between two blocks. */
+struct join {
+    bool adds_block;        /* the block's output in s->norm is still to be added to x, */
+    const float *post_norm; /* after this norm */
+    /* norm(x) to s->norm and s->side, by weight and bias; not without has_norm or side. */
+    bool has_norm, has_side;
+    const float *weight, *bias, *side_weight, *side_bias;
 };
 
 /* ---- rows ---- */
@@ -78,6 +78,20 @@ static void each_row(struct forward *f, row_fn *fn, size_t width)
     }
 }
 
+static size_t table_count(const struct hparams *h)
+{
+    return h->has_two_tables ? ROPE_TABLE_COUNT : 1;
+}
+
+void model_rope_row(const struct forward *f, size_t row, enum rope_table table, const float **cos,
+                    const float **sin)
+{
+    const struct hparams *h = &f->m->h;
+    size_t at = (row * table_count(h) + table) * (h->rope.dim / 2);
+    *cos = f->s->cos + at;
+    *sin = f->s->sin + at;
+}
+
 static void embed_row(struct forward *f, size_t row)
 {
     const struct model *m = f->m;
@@ -95,16 +109,43 @@ static void embed_row(struct forward *f, size_t row)
             x[i] *= (float)m->h.embed_scale;
         }
     }
-    model_rope_table(m->rope_freq, m->rope_magnitude, pairs, f->rows[row].pos,
-                     f->s->cos + row * pairs, f->s->sin + row * pairs);
+    if (w->pos_rows) {
+        float *add = f->s->norm + row * dim;
+        codec_decode_row(w->pos_type, w->pos_rows + f->rows[row].pos * w->pos_row_bytes, add, dim);
+        f->k->add(x, add, x, dim);
+    }
+    if (w->embed_norm) {
+        model_normalize(f, x, w->embed_norm, w->embed_norm_bias, x, dim);
+    }
+    for (size_t i = 0; pairs > 0 && i < table_count(&m->h); i++) {
+        size_t at = (row * table_count(&m->h) + i) * pairs;
+        model_rope_table(m->rope_freq[i], m->rope_magnitude[i], pairs, f->rows[row].pos,
+                         f->s->cos + at, f->s->sin + at);
+    }
+}
+
+/* ---- between blocks ---- */
+
+void model_normalize(const struct forward *f, const float *x, const float *w, const float *b,
+                     float *y, size_t n)
+{
+    if (f->m->h.traits->norm == NORM_LAYER) {
+        model_layer_norm(f->k, x, w, b, f->m->h.norm_eps, y, n);
+    } else {
+        f->k->rms_norm(x, w, f->m->h.norm_eps, y, n);
+    }
 }
 
 /* x += the block's output; norm = the next block's input. */
-static void norm_row(struct forward *f, size_t row)
+static void join_row(struct forward *f, size_t row)
 {
+    const struct join *join = f->join;
     size_t dim = f->m->h.embed_dim;
     float *x = f->s->x + row * dim, *norm = f->s->norm + row * dim;
-    if (f->adds_block) {
+    if (join->adds_block) {
+        if (join->post_norm) {
+            model_normalize(f, norm, join->post_norm, NULL, norm, dim);
+        }
         if (f->m->h.residual_scale != 1) {
             for (size_t i = 0; i < dim; i++) {
                 norm[i] *= (float)f->m->h.residual_scale;
@@ -112,123 +153,72 @@ static void norm_row(struct forward *f, size_t row)
         }
         f->k->add(x, norm, x, dim);
     }
-    f->k->rms_norm(x, f->norm_weight, f->m->h.norm_eps, norm, dim);
+    if (join->has_norm) {
+        model_normalize(f, x, join->weight, join->bias, norm, dim);
+    }
+    if (join->has_side) {
+        model_normalize(f, x, join->side_weight, join->side_bias, f->s->side + row * dim, dim);
+    }
 }
 
-static void norm_rows(struct forward *f, const float *weight, bool adds_block)
+static void join_rows(struct forward *f, const struct join *join)
 {
-    f->norm_weight = weight;
-    f->adds_block = adds_block;
-    each_row(f, norm_row, (size_t)f->m->h.embed_dim * 3);
+    f->join = join;
+    each_row(f, join_row, (size_t)f->m->h.embed_dim * 3);
 }
 
-static void silu_row(struct forward *f, size_t row)
+/* Before attention. A parallel layer prepares the input of its ffn as well. */
+static void enter_attention(struct forward *f, const struct layer *before)
+{
+    const struct layer *layer = f->layer;
+    bool has_second = layer->attn_norm_2 != NULL, has_ffn = layer->ffn_norm != NULL;
+    const struct join join = {
+        .adds_block = before != NULL,
+        .post_norm = before ? before->ffn_post_norm : NULL,
+        .has_norm = f->m->h.traits->norm_place != NORM_AFTER,
+        .weight = has_second ? layer->attn_norm_2 : layer->attn_norm,
+        .bias = has_second ? layer->attn_norm_2_bias : layer->attn_norm_bias,
+        .has_side = layer->is_parallel,
+        .side_weight = has_ffn ? layer->ffn_norm : layer->attn_norm,
+        .side_bias = has_ffn ? layer->ffn_norm_bias : layer->attn_norm_bias,
+    };
+    join_rows(f, &join);
+}
+
+static void enter_ffn(struct forward *f)
+{
+    const struct layer *layer = f->layer;
+    const struct join join = {
+        .adds_block = true,
+        .post_norm = layer->attn_post_norm,
+        .has_norm = f->m->h.traits->norm_place != NORM_AFTER && !layer->is_parallel,
+        .weight = layer->ffn_norm,
+        .bias = layer->ffn_norm_bias,
+    };
+    join_rows(f, &join);
+}
+
+static void activate_row(struct forward *f, size_t row)
 {
     size_t dim = f->shape->ffn_dim;
-    float *gate = f->s->gate + row * dim;
-    f->k->silu_mul(gate, f->s->up + row * dim, gate, dim);
-}
-
-/* ---- keys and values ---- */
-
-/* Rotates the heads of a row, after their norm if the family has one. */
-static void turn_heads(const struct forward *f, size_t row, float *x, size_t heads,
-                       const float *norm)
-{
-    const struct hparams *h = &f->m->h;
-    size_t pairs = h->rope.dim / 2;
-    const float *cos = f->s->cos + row * pairs, *sin = f->s->sin + row * pairs;
-    for (size_t i = 0; norm && i < heads; i++) {
-        float *head = x + i * h->key_dim;
-        f->k->rms_norm(head, norm, h->norm_eps, head, h->key_dim);
-    }
-    if (h->traits->rope == ROPE_NEOX) {
-        f->k->rope_neox(x, cos, sin, heads, h->key_dim, h->rope.dim);
+    enum ffn_act activation = f->m->h.traits->activation;
+    bool is_gated = f->layer->gate.rows != 0;
+    float *up = f->s->up + row * dim, *y = f->s->gate + row * dim;
+    const float *x = is_gated ? y : up, *z = is_gated ? up : NULL;
+    if (activation == ACT_GELU) {
+        model_gelu_mul(f->k, x, z, y, dim);
+    } else if (activation == ACT_RELU2) {
+        model_relu2_mul(x, z, y, dim);
     } else {
-        f->k->rope_norm(x, cos, sin, heads, h->key_dim, h->rope.dim);
+        assert(is_gated);
+        f->k->silu_mul(x, z, y, dim);
     }
 }
 
-/* Queries far behind the original context attend more sharply (Llama 4, Ministral 3). */
-static void sharpen(const struct forward *f, float *q, size_t n, uint32_t pos)
+static void cap_row(struct forward *f, size_t row)
 {
-    const struct hparams *h = &f->m->h;
-    if (h->temperature_scale == 0) {
-        return;
-    }
-    double turns = floor((double)pos / h->rope.ctx_original);
-    float factor = (float)(1 + h->temperature_scale * log(1 + turns));
-    for (size_t i = 0; i < n; i++) {
-        q[i] *= factor;
-    }
-}
-
-static void convert(const struct forward *f, const float *x, uint16_t *y, size_t n)
-{
-    if (f->m->params.kv_type == KV_F16) {
-        f->k->f32_to_f16(x, y, n);
-    } else {
-        f->k->f32_to_bf16(x, y, n);
-    }
-}
-
-/* K stands [kv_head][key_dim][64] in a page, so that the lanes of a vector are keys; V stands
- * [kv_head][64][value_dim]. */
-static void store_16(const struct forward *f, const float *k, const float *v, uint8_t *page,
-                     size_t slot)
-{
-    enum { STEP = 256 };
-    const struct hparams *h = &f->m->h;
-    size_t kv_heads = f->shape->kv_head_count, k_count = kv_heads * h->key_dim;
-    uint16_t *keys = (uint16_t *)(void *)page, narrow[STEP];
-    uint16_t *values = keys + k_count * KV_PAGE_TOKENS;
-    for (size_t i = 0; i < k_count; i += STEP) {
-        size_t n = size_min(STEP, k_count - i);
-        convert(f, k + i, narrow, n);
-        for (size_t j = 0; j < n; j++) {
-            keys[(i + j) * KV_PAGE_TOKENS + slot] = narrow[j];
-        }
-    }
-    for (size_t i = 0; i < kv_heads; i++) {
-        convert(f, v + i * h->value_dim, values + (i * KV_PAGE_TOKENS + slot) * h->value_dim,
-                h->value_dim);
-    }
-}
-
-static void store_32(const struct forward *f, const float *k, const float *v, uint8_t *page,
-                     size_t slot)
-{
-    const struct hparams *h = &f->m->h;
-    size_t kv_heads = f->shape->kv_head_count, k_count = kv_heads * h->key_dim;
-    float *keys = (float *)(void *)page, *values = keys + k_count * KV_PAGE_TOKENS;
-    for (size_t i = 0; i < k_count; i++) {
-        keys[i * KV_PAGE_TOKENS + slot] = k[i];
-    }
-    for (size_t i = 0; i < kv_heads; i++) {
-        memcpy(values + (i * KV_PAGE_TOKENS + slot) * h->value_dim, v + i * h->value_dim,
-               h->value_dim * sizeof(float));
-    }
-}
-
-static void store_row(struct forward *f, size_t row)
-{
-    const struct hparams *h = &f->m->h;
-    const struct layer *layer = f->layer;
-    const struct model_row *at = &f->rows[row];
-    size_t heads = f->shape->head_count, kv_heads = f->shape->kv_head_count;
-    float *q = f->s->q + row * heads * h->key_dim, *k = f->s->k + row * kv_heads * h->key_dim;
-    const float *v = f->s->v + row * kv_heads * h->value_dim;
-
-    turn_heads(f, row, q, heads, layer->q_norm);
-    turn_heads(f, row, k, kv_heads, layer->k_norm);
-    sharpen(f, q, heads * h->key_dim, at->pos);
-    uint32_t number = f->batch->seqs[at->seq].pages[at->pos / KV_PAGE_TOKENS];
-    uint8_t *page = f->m->pages + number * f->m->plan.page_bytes + layer->kv_offset;
-    if (f->m->params.kv_type == KV_F32) {
-        store_32(f, k, v, page, at->pos % KV_PAGE_TOKENS);
-    } else {
-        store_16(f, k, v, page, at->pos % KV_PAGE_TOKENS);
-    }
+    size_t vocab = f->m->layout.weights.output.rows;
+    model_soft_cap(f->k, f->logits + row * vocab, vocab, (float)f->m->h.logit_cap);
 }
 
 /* ---- products ---- */
@@ -269,6 +259,9 @@ static void keep_wanted(struct forward *f)
         if (kept != i) {
             memcpy(f->s->x + kept * dim, f->s->x + i * dim, dim * sizeof(float));
             memcpy(f->s->q + kept * q_dim, f->s->q + i * q_dim, q_dim * sizeof(float));
+            if (f->layer->is_parallel) {
+                memcpy(f->s->side + kept * dim, f->s->side + i * dim, dim * sizeof(float));
+            }
         }
         f->s->rows[kept++] = f->rows[i];
     }
@@ -288,8 +281,8 @@ static void run_attention(struct forward *f, bool is_last)
     const struct product qkv[] = {product_of(&layer->q, s->q, layer->q_bias),
                                   product_of(&layer->k, s->k, layer->k_bias),
                                   product_of(&layer->v, s->v, layer->v_bias)};
-    multiply(f, s->norm, h->embed_dim, qkv, 3);
-    each_row(f, store_row, qkv[0].w->rows + 2 * qkv[1].w->rows);
+    multiply(f, h->traits->norm_place == NORM_AFTER ? s->x : s->norm, h->embed_dim, qkv, 3);
+    each_row(f, model_store_row, qkv[0].w->rows + 2 * qkv[1].w->rows);
     if (is_last) {
         keep_wanted(f);
     }
@@ -305,6 +298,9 @@ static void run_attention(struct forward *f, bool is_last)
         .key_dim = h->key_dim,
         .value_dim = h->value_dim,
         .scale = (float)h->attn_scale,
+        .cap = (float)h->score_cap,
+        .alibi_bias = (float)h->alibi_bias,
+        .window = f->shape->window,
         .seqs = f->batch->seqs,
         .rows = f->rows,
         .row_count = f->row_count,
@@ -324,10 +320,13 @@ static void run_ffn(struct forward *f)
 {
     const struct layer *layer = f->layer;
     struct scratch *s = f->s;
-    const struct product gate_up[] = {product_of(&layer->gate, s->gate, layer->gate_bias),
-                                      product_of(&layer->up, s->up, layer->up_bias)};
-    multiply(f, s->norm, f->m->h.embed_dim, gate_up, 2);
-    each_row(f, silu_row, (size_t)f->shape->ffn_dim * 2);
+    const float *x = layer->is_parallel                         ? s->side
+                     : f->m->h.traits->norm_place == NORM_AFTER ? s->x
+                                                                : s->norm;
+    const struct product gate_up[] = {product_of(&layer->up, s->up, layer->up_bias),
+                                      product_of(&layer->gate, s->gate, layer->gate_bias)};
+    multiply(f, x, f->m->h.embed_dim, gate_up, layer->gate.rows != 0 ? 2 : 1);
+    each_row(f, activate_row, (size_t)f->shape->ffn_dim * 2);
     const struct product down = product_of(&layer->down, s->norm, layer->down_bias);
     multiply(f, s->gate, f->shape->ffn_dim, &down, 1);
 }
@@ -336,7 +335,12 @@ static void run_head(struct forward *f, float *logits)
 {
     const struct weights *w = &f->m->layout.weights;
     double scale = f->m->h.logit_scale;
-    norm_rows(f, w->output_norm, true);
+    const struct join join = {.adds_block = true,
+                              .post_norm = f->layer->ffn_post_norm,
+                              .has_norm = true,
+                              .weight = w->output_norm,
+                              .bias = w->output_norm_bias};
+    join_rows(f, &join);
     const struct product head = product_of(&w->output, logits, w->output_bias);
     multiply(f, f->s->norm, f->m->h.embed_dim, &head, 1);
     if (scale != 1) {
@@ -344,6 +348,10 @@ static void run_head(struct forward *f, float *logits)
         for (size_t i = 0; i < f->row_count * w->output.rows; i++) {
             logits[i] *= factor;
         }
+    }
+    if (f->m->h.logit_cap != 0) {
+        f->logits = logits;
+        each_row(f, cap_row, (size_t)w->output.rows * 4);
     }
 }
 
@@ -379,11 +387,12 @@ void model_forward(struct model *m, const struct model_batch *batch, float *logi
     mem_guard_begin();
     each_row(&f, embed_row, (size_t)m->h.embed_dim * 2 + m->h.rope.dim * 32);
     for (uint32_t i = 0; i < m->h.layer_count && f.row_count > 0; i++) {
+        const struct layer *before = f.layer;
         f.layer = &m->layout.weights.layers[i];
         f.shape = &m->h.layers[i];
-        norm_rows(&f, f.layer->attn_norm, i > 0);
+        enter_attention(&f, before);
         run_attention(&f, i + 1 == m->h.layer_count);
-        norm_rows(&f, f.layer->ffn_norm, true);
+        enter_ffn(&f);
         run_ffn(&f);
     }
     if (f.row_count > 0) {

@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "base/os.h"
+#include "model/traits.h"
 
 struct golden {
     json_t *root;
@@ -112,33 +113,37 @@ static void check_levels(const char *name, double error_max, double kl_max)
 }
 
 /* Required: 1e-4 of the range. Float sums of a few hundred terms give 1e-6. */
-static void test_f32(void **state)
+static void test_families(void **state)
 {
-    static const char *const names[] = {"llama-f32",
-                                        "llama-mha-one-layer-f32",
-                                        "llama-wide-head-f32",
-                                        "llama-biases-f32",
-                                        "llama-factors-tied-f32",
-                                        "llama-linear-f32",
-                                        "llama-yarn-f32",
-                                        "llama-scale-linear-f32",
-                                        "llama-ffn-per-layer-f32",
-                                        "qwen2-tied-f32",
-                                        "qwen2-yarn-f32",
-                                        "qwen3-f32",
-                                        "mistral3-f32",
-                                        "granite-f32"};
+    (void)state;
+    for (size_t i = 0; model_traits_at(i); i++) {
+        check_levels(model_traits_at(i)->proof, 5e-6, 1e-9);
+    }
+}
+
+/* What one model of a family does not show. */
+static void test_variants(void **state)
+{
+    static const char *const names[] = {
+        "llama-mha-one-layer-f32", "llama-wide-head-f32",     "llama-biases-f32",
+        "llama-factors-tied-f32",  "llama-linear-f32",        "llama-yarn-f32",
+        "llama-scale-linear-f32",  "llama-ffn-per-layer-f32", "qwen2-yarn-f32",
+        "phi3-long-f32",           "phi3-short-f32",          "olmo2-f32",
+        "stablelm-parallel-f32",   "gptneox-serial-f32",      "mpt-positions-f32",
+        "mpt-qk-norm-f32",         "falcon-two-norms-f32",    "command-r-qk-norm-f32",
+        "exaone4-window-f32"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         check_levels(names[i], 5e-6, 1e-9);
     }
 }
 
-/* 2200 positions: three chunks of attention. */
+/* 2200 positions: three chunks of attention; windows that begin in the chunk before. */
 static void test_long_context(void **state)
 {
     (void)state;
     check_levels("llama-long-f32", 5e-6, 1e-9);
+    check_levels("cohere2-long-f32", 5e-6, 1e-9);
 }
 
 /* Required: 2e-3. Weights of 16 bits are multiplied with float activations, so nothing is lost. */
@@ -217,9 +222,10 @@ static void test_recorded_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_f32),          cmocka_unit_test(test_long_context),
-        cmocka_unit_test(test_f16_bf16),     cmocka_unit_test(test_quantized),
-        cmocka_unit_test(test_narrow_cache), cmocka_unit_test(test_recorded_text),
+        cmocka_unit_test(test_families),      cmocka_unit_test(test_variants),
+        cmocka_unit_test(test_long_context),  cmocka_unit_test(test_f16_bf16),
+        cmocka_unit_test(test_quantized),     cmocka_unit_test(test_narrow_cache),
+        cmocka_unit_test(test_recorded_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -120,6 +120,13 @@ static void expect_error(const char *name, const struct change *c, enum err_code
     gguf_close(gguf);
 }
 
+static void expect_error_of(const char *name, const char *key, struct gguf_value value,
+                            enum err_code code, const char *text)
+{
+    const struct change c = {.key = key, .value = &value};
+    expect_error(name, &c, code, text);
+}
+
 static void expect_key_error(const char *key, struct gguf_value value, enum err_code code,
                              const char *text)
 {
@@ -208,6 +215,92 @@ static void test_layer_arrays(void **state)
     array.item_kind = GGUF_F32;
     array.items = reals;
     expect_key_error("llama.attention.head_count", array, ERR_FORMAT, "an array of integers");
+}
+
+/* The keys that only some families read. */
+static void test_family_keys(void **state)
+{
+    static const uint8_t truths[] = {1, 0, 1};
+    static const float reals[] = {1, 0, 1};
+    struct gguf_value array = {
+        .kind = GGUF_ARRAY, .item_kind = GGUF_BOOL, .count = 2, .items = truths};
+    (void)state;
+    expect_error_of("gemma3-f32.gguf", "gemma3.attention.sliding_window_pattern", array, ERR_FORMAT,
+                    "sliding_window_pattern is 2: an array with one item for each layer");
+    array.item_kind = GGUF_F32;
+    array.items = reals;
+    array.count = 3;
+    expect_error_of("gemma3-f32.gguf", "gemma3.attention.sliding_window_pattern", array, ERR_FORMAT,
+                    "an array of truth values");
+    expect_error_of("gemma3-f32.gguf", "gemma3.attention.sliding_window", TEXT("wide"), ERR_FORMAT,
+                    "gemma3.attention.sliding_window");
+    expect_error_of("gemma3-f32.gguf", "gemma3.rope.freq_base_swa", F64(0), ERR_FORMAT,
+                    "gemma3.rope.freq_base_swa is 0");
+    expect_error_of("gemma2-f32.gguf", "gemma2.attn_logit_softcapping", F64(-5), ERR_FORMAT,
+                    "gemma2.attn_logit_softcapping is -5");
+    expect_error_of("gemma3-f32.gguf", "gemma3.attn_logit_softcapping", F64(5), ERR_ARCH,
+                    "gemma3.attn_logit_softcapping is 5: not supported");
+    expect_error_of("mpt-f32.gguf", "mpt.attention.max_alibi_bias", F64(NAN), ERR_FORMAT,
+                    "mpt.attention.max_alibi_bias");
+    expect_error_of("mpt-f32.gguf", "mpt.attention.clamp_kqv", F64(-1), ERR_FORMAT,
+                    "mpt.attention.clamp_kqv is -1");
+    expect_error_of("gptneox-f32.gguf", "gptneox.use_parallel_residual", TEXT("no"), ERR_FORMAT,
+                    "gptneox.use_parallel_residual");
+    expect_error_of("hunyuan-dense-f32.gguf", "hunyuan-dense.rope.scaling.alpha", F64(-1),
+                    ERR_FORMAT, "rope.scaling.alpha is -1");
+    expect_error_of("qwen-f32.gguf", "qwen.feed_forward_length", U64(1), ERR_FORMAT,
+                    "qwen.feed_forward_length");
+    expect_error_of("gpt2-f32.gguf", "gpt2.context_length", U64(47), ERR_FORMAT,
+                    "tensor position_embd.weight has the shape 24 x 48: 24 x 47");
+    expect_error_of("glm4-f32.gguf", "glm4.nextn_predict_layers", U64(1), ERR_ARCH,
+                    "glm4.nextn_predict_layers is 1");
+    expect_error_of("bloom-f32.gguf", "bloom.attention.layer_norm_epsilon", F64(2), ERR_FORMAT,
+                    "bloom.attention.layer_norm_epsilon is 2");
+}
+
+/* Tensors that only some families have: fused ones, norms, biases of norms. */
+static void test_family_tensors(void **state)
+{
+    static const uint64_t thin[] = {24, 71};
+    struct change c = {.tensor = "blk.0.attn_qkv.weight", .dims = thin, .type = DTYPE_F32};
+    (void)state;
+    expect_error("gpt2-f32.gguf", &c, ERR_FORMAT, "has the shape 24 x 71: 24 x 72 is needed");
+    c = (struct change){.tensor = "blk.1.attn_qkv.weight", .drops = true};
+    expect_error("gpt2-f32.gguf", &c, ERR_FORMAT, "tensor blk.1.attn_q.weight is missing");
+    c = (struct change){.tensor = "blk.0.attn_q.weight", .adds = true, .dims = thin};
+    expect_error("gpt2-f32.gguf", &c, ERR_ARCH, "tensor blk.0.attn_q.weight has no part");
+    c = (struct change){.tensor = "blk.0.ffn_up.weight", .dims = thin, .type = DTYPE_F32};
+    expect_error("chatglm-f32.gguf", &c, ERR_FORMAT, "has the shape 24 x 71: 24 x 80 is needed");
+    c.drops = true;
+    expect_error("chatglm-f32.gguf", &c, ERR_FORMAT, "tensor blk.0.ffn_up.weight is missing");
+    c = (struct change){.tensor = "blk.1.ffn_norm.bias", .drops = true};
+    expect_error("gpt2-f32.gguf", &c, ERR_FORMAT, "tensor blk.1.ffn_norm.bias is missing");
+    c.tensor = "position_embd.weight";
+    expect_error("gpt2-f32.gguf", &c, ERR_FORMAT, "tensor position_embd.weight is missing");
+    c.tensor = "token_embd_norm.bias";
+    expect_error("bloom-f32.gguf", &c, ERR_FORMAT, "tensor token_embd_norm.bias is missing");
+    c.tensor = "blk.0.post_ffw_norm.weight";
+    expect_error("gemma2-f32.gguf", &c, ERR_FORMAT, "tensor blk.0.post_ffw_norm.weight is missing");
+    c = (struct change){.tensor = "blk.0.attn_q_norm.weight", .dims = thin, .type = DTYPE_F32};
+    expect_error("command-r-qk-norm-f32.gguf", &c, ERR_FORMAT, "24 x 71: 6 x 4 is needed");
+}
+
+/* Learned positions end where they end. */
+static void test_learned_positions(void **state)
+{
+    char path[512];
+    struct err err = {0};
+    struct model_params params = fixture_params();
+    struct model_plan plan;
+    (void)state;
+    struct gguf *gguf = gguf_open(fixture_path(path, "gpt2-f32.gguf"), &err);
+    assert_true(model_plan(gguf, &params, &plan, &err));
+    assert_int_equal(plan.ctx_tokens, 48);
+    params.ctx_tokens = 49;
+    assert_false(model_plan(gguf, &params, &plan, &err));
+    assert_int_equal(err.code, ERR_INVALID);
+    assert_non_null(strstr(err.text, "learned positions for 48"));
+    gguf_close(gguf);
 }
 
 static void test_architectures(void **state)
@@ -414,12 +507,13 @@ static int drop_temp(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_numbers),      cmocka_unit_test(test_missing_keys),
-        cmocka_unit_test(test_layer_arrays), cmocka_unit_test(test_architectures),
-        cmocka_unit_test(test_tensors),      cmocka_unit_test(test_weights_not_finite),
-        cmocka_unit_test(test_memory),       cmocka_unit_test(test_cache_defaults),
-        cmocka_unit_test(test_huge_context), cmocka_unit_test(test_changed_file),
-        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_numbers),        cmocka_unit_test(test_missing_keys),
+        cmocka_unit_test(test_layer_arrays),   cmocka_unit_test(test_architectures),
+        cmocka_unit_test(test_tensors),        cmocka_unit_test(test_weights_not_finite),
+        cmocka_unit_test(test_memory),         cmocka_unit_test(test_cache_defaults),
+        cmocka_unit_test(test_huge_context),   cmocka_unit_test(test_changed_file),
+        cmocka_unit_test(test_no_memory),      cmocka_unit_test(test_family_keys),
+        cmocka_unit_test(test_family_tensors), cmocka_unit_test(test_learned_positions),
     };
     return cmocka_run_group_tests(tests, make_temp, drop_temp);
 }

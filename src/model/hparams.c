@@ -139,7 +139,14 @@ static bool read_heads(struct reader *r, struct hparams *h)
     need_layers(r, h, "feed_forward_length", offsetof(struct layer_shape, ffn_dim),
                 MODEL_WIDTH_MAX);
     for (uint32_t i = 0; i < h->layer_count && !r->failed; i++) {
-        const struct layer_shape *layer = &h->layers[i];
+        struct layer_shape *layer = &h->layers[i];
+        if (h->traits->has_half_ffn) {
+            layer->ffn_dim /= 2;
+        }
+        if (layer->ffn_dim == 0) {
+            key_of(r, h, "feed_forward_length");
+            return fail_value(r, 1, "must be at least 2");
+        }
         if (layer->head_count % layer->kv_head_count != 0) {
             key_of(r, h, "attention.head_count_kv");
             r->failed = true;
@@ -192,12 +199,14 @@ static bool read_rope_scaling(struct reader *r, struct hparams *h)
         rope->scaling = ROPE_SCALING_YARN;
     } else if (str_eq(type, STR("linear"))) {
         rope->scaling = ROPE_SCALING_LINEAR;
+    } else if (str_eq(type, STR("longrope"))) {
+        rope->scaling = ROPE_SCALING_NONE; /* its factors are tensors */
     } else if (!str_eq(type, STR("none"))) {
         char quoted[STR_QUOTE_MAX];
         r->failed = true;
         return err_set(r->err, ERR_ARCH,
-                       "key %s is \"%s\": only none, linear and yarn are supported", r->key,
-                       str_quote(quoted, type));
+                       "key %s is \"%s\": only none, linear, longrope and yarn are supported",
+                       r->key, str_quote(quoted, type));
     }
     if (!read_real(r, h, "rope.scaling.factor", &rope->factor, 0, 1e9)) {
         read_real(r, h, "rope.scale_linear", &rope->factor, 0, 1e9); /* its name before 2024 */
@@ -227,6 +236,9 @@ static bool read_rope(struct reader *r, struct hparams *h)
                                  .ext_factor = 1,
                                  .beta_fast = 32,
                                  .beta_slow = 1};
+    if (h->traits->rope == ROPE_NONE) {
+        return true;
+    }
     rope->dim = h->key_dim;
     read_u32(r, h, "rope.dimension_count", &rope->dim, 2, MODEL_HEAD_DIM_MAX);
     if (!r->failed && (rope->dim % 2 != 0 || rope->dim > h->key_dim)) {
@@ -236,26 +248,93 @@ static bool read_rope(struct reader *r, struct hparams *h)
                        rope->dim, h->key_dim);
     }
     read_real(r, h, "rope.freq_base", &rope->base, 1e-9, 1e30);
+    double alpha = 0; /* a larger base instead of a factor (Hunyuan) */
+    read_real(r, h, "rope.scaling.alpha", &alpha, 0, 1e9);
+    if (alpha > 0 && h->key_dim > 2) {
+        rope->base *= pow(alpha, (double)h->key_dim / (h->key_dim - 2));
+    }
     return read_rope_scaling(r, h);
 }
+
+/* ---- windows ---- */
+
+/* Which layers have a window: a period (the last of each is without one) or a truth value for every
+ * layer. */
+static bool read_pattern(struct reader *r, struct hparams *h, uint32_t window)
+{
+    uint32_t period = h->traits->window_period;
+    struct str key = key_of(r, h, "attention.sliding_window_pattern");
+    const struct gguf_entry *entry = r->failed ? NULL : gguf_find(r->gguf, key);
+    bool is_array = entry && entry->value.kind == GGUF_ARRAY;
+    if (is_array && (entry->value.item_kind == GGUF_STRING || entry->value.item_kind == GGUF_F32 ||
+                     entry->value.item_kind == GGUF_F64 || entry->value.item_kind == GGUF_ARRAY)) {
+        r->failed = true;
+        return err_set(r->err, ERR_FORMAT, "key %s: an array of truth values is needed", r->key);
+    }
+    if (is_array && entry->value.count < h->layer_count) {
+        return fail_value(r, entry->value.count, "an array with one item for each layer is needed");
+    }
+    if (!is_array) {
+        read_u32(r, h, "attention.sliding_window_pattern", &period, 0, UINT32_MAX);
+    }
+    for (uint32_t i = 0; i < h->layer_count && !r->failed; i++) {
+        bool has_window = is_array ? gguf_item_i64(&entry->value, i) != 0
+                                   : period == 0 || i % period < period - 1;
+        h->layers[i].window = has_window ? window : 0;
+    }
+    return !r->failed;
+}
+
+static bool read_windows(struct reader *r, struct hparams *h)
+{
+    const struct traits *t = h->traits;
+    uint32_t window = t->window_default;
+    h->window_base = t->window_base > 0 ? (double)t->window_base : h->rope.base;
+    h->has_scaled_window = !t->has_plain_window_rope;
+    if (t->window_period != 0) {
+        read_u32(r, h, "attention.sliding_window", &window, 0, UINT32_MAX);
+        read_real(r, h, "rope.freq_base_swa", &h->window_base, 1e-9, 1e30);
+        if (window != 0 && !read_pattern(r, h, window)) {
+            return false;
+        }
+    }
+    h->has_two_tables = window != 0 && (t->has_plain_window_rope || h->window_base != h->rope.base);
+    for (uint32_t i = 0; i < h->layer_count; i++) {
+        struct layer_shape *layer = &h->layers[i];
+        layer->table =
+            h->has_two_tables && layer->window != 0 ? ROPE_TABLE_WINDOW : ROPE_TABLE_MAIN;
+        layer->turns = t->rope != ROPE_NONE && !(t->rope_layers == ROPE_NOT_FOURTH && i % 4 == 3) &&
+                       !(t->rope_layers == ROPE_WINDOW_LAYERS && window != 0 && layer->window == 0);
+    }
+    return !r->failed;
+}
+
+/* ---- what not every family has ---- */
 
 /* What hearth does not compute must not be computed without it. */
 static bool refuse_unknown(struct reader *r, const struct hparams *h)
 {
-    static const char *const keys[] = {"expert_count", "attention.max_alibi_bias",
-                                       "attention.clamp_kqv", "final_logit_softcapping",
-                                       "attn_logit_softcapping"};
+    const struct traits *t = h->traits;
+    const struct {
+        const char *name;
+        bool is_known;
+    } keys[] = {{"expert_count", false},
+                {"nextn_predict_layers", false},
+                {"attention.max_alibi_bias", t->alibi_bias < 0},
+                {"attention.clamp_kqv", t->has_clamp},
+                {"final_logit_softcapping", t->logit_cap != 0},
+                {"attn_logit_softcapping", t->score_cap != 0}};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0] && !r->failed; i++) {
         double value = 0;
-        const struct gguf_entry *entry = gguf_find(r->gguf, key_of(r, h, keys[i]));
-        if (!entry) {
+        const struct gguf_entry *entry = gguf_find(r->gguf, key_of(r, h, keys[i].name));
+        if (!entry || keys[i].is_known) {
             continue;
         }
         if (entry->value.kind == GGUF_F32 || entry->value.kind == GGUF_F64) {
-            read_real(r, h, keys[i], &value, -INFINITY, INFINITY);
+            read_real(r, h, keys[i].name, &value, -INFINITY, INFINITY);
         } else {
             uint32_t count = 0;
-            read_u32(r, h, keys[i], &count, 0, UINT32_MAX);
+            read_u32(r, h, keys[i].name, &count, 0, UINT32_MAX);
             value = count;
         }
         if (!r->failed && value != 0) {
@@ -313,13 +392,61 @@ static void read_scale(struct reader *r, const struct hparams *h, const char *na
     *out = value != 0 ? value : *out;
 }
 
+static void set_default_scales(struct hparams *h)
+{
+    const struct traits *t = h->traits;
+    /* Gemma 2 and 3 of 27B scale scores by the width per head, which is not that of their heads. */
+    bool is_wide = t->wide_scale_layers != 0 && h->layer_count == t->wide_scale_layers;
+    double dim = is_wide ? floor((double)h->embed_dim / h->layers[0].head_count) : h->key_dim;
+    h->attn_scale = 1 / sqrt(dim > 0 ? dim : 1);
+    h->embed_scale = t->has_root_embedding ? sqrt((double)h->embed_dim) : 1;
+    if (t->embed_scale > 0) {
+        h->embed_scale = (double)t->embed_scale;
+        h->residual_scale = (double)t->residual_scale / sqrt((double)h->layer_count);
+        h->logit_scale = h->embed_dim / (double)t->logit_width;
+    }
+}
+
+static bool read_caps(struct reader *r, struct hparams *h)
+{
+    const struct traits *t = h->traits;
+    h->score_cap = t->score_cap > 0 ? (double)t->score_cap : 0;
+    h->logit_cap = t->logit_cap > 0 ? (double)t->logit_cap : 0;
+    h->alibi_bias = t->alibi_bias > 0 ? (double)t->alibi_bias : 0;
+    if (t->score_cap != 0) {
+        read_real(r, h, "attn_logit_softcapping", &h->score_cap, 0, 1e9);
+    }
+    if (t->logit_cap != 0) {
+        read_real(r, h, "final_logit_softcapping", &h->logit_cap, 0, 1e9);
+    }
+    if (t->alibi_bias < 0) {
+        read_real(r, h, "attention.max_alibi_bias", &h->alibi_bias, 0, 1e3);
+    }
+    if (t->has_clamp) {
+        read_real(r, h, "attention.clamp_kqv", &h->clamp, 0, 1e9);
+    }
+    h->is_parallel = t->residual == RESIDUAL_PARALLEL;
+    if (!r->failed && t->residual == RESIDUAL_KEY) {
+        h->is_parallel = true;
+        r->failed = !gguf_get_bool(r->gguf, key_of(r, h, "use_parallel_residual"), &h->is_parallel,
+                                   NULL, r->err);
+    }
+    return !r->failed;
+}
+
 static bool read_scales(struct reader *r, struct hparams *h)
 {
     bool turns = true;
+    set_default_scales(h);
+    if (h->traits->logit_scale != LOGIT_AS_IS) {
+        read_scale(r, h, "logit_scale", &h->logit_scale);
+        if (h->traits->logit_scale == LOGIT_MULTIPLIED) {
+            h->logit_scale = 1 / h->logit_scale;
+        }
+    }
     if (h->traits->has_scales) {
         read_scale(r, h, "embedding_scale", &h->embed_scale);
         read_scale(r, h, "residual_scale", &h->residual_scale);
-        read_scale(r, h, "logit_scale", &h->logit_scale);
         read_scale(r, h, "attention.scale", &h->attn_scale);
         /* Granite files switch rotation off by this key. */
         if (!r->failed &&
@@ -347,14 +474,16 @@ bool model_hparams_read(struct hparams *h, const struct gguf *gguf, struct err *
     need_u32(&r, h, "embedding_length", &h->embed_dim, 1, MODEL_WIDTH_MAX);
     need_u32(&r, h, "context_length", &h->ctx_train_tokens, 1, MODEL_CTX_MAX);
     double eps = 0;
-    if (!read_real(&r, h, "attention.layer_norm_rms_epsilon", &eps, 0, 1) && !r.failed) {
+    const char *eps_name = h->traits->norm == NORM_RMS ? "attention.layer_norm_rms_epsilon"
+                                                       : "attention.layer_norm_epsilon";
+    if (!read_real(&r, h, eps_name, &eps, 0, 1) && !r.failed) {
         return err_set(err, ERR_FORMAT, "key %s is missing", r.key);
     }
     h->norm_eps = (float)eps;
     if (r.failed || !read_heads(&r, h) ||
         !read_head_dim(&r, h, "attention.key_length", &h->key_dim) ||
         !read_head_dim(&r, h, "attention.value_length", &h->value_dim) || !read_rope(&r, h) ||
-        !refuse_unknown(&r, h)) {
+        !read_windows(&r, h) || !read_caps(&r, h) || !refuse_unknown(&r, h)) {
         return false;
     }
     uint64_t width =
@@ -364,6 +493,5 @@ bool model_hparams_read(struct hparams *h, const struct gguf *gguf, struct err *
         return fail_value(&r, h->max.head_count, "the heads are too many for their size");
     }
     read_vocab_count(&r, h);
-    h->attn_scale = 1 / sqrt((double)h->key_dim);
     return !r.failed && read_scales(&r, h);
 }

@@ -23,10 +23,13 @@ enum {
 
 enum rope_scaling { ROPE_SCALING_NONE, ROPE_SCALING_LINEAR, ROPE_SCALING_YARN };
 
+/* Layers differ in what they rotate by: no table, or one of these. */
+enum rope_table { ROPE_TABLE_MAIN, ROPE_TABLE_WINDOW, ROPE_TABLE_COUNT };
+
 /* The rotation of position pos turns pair i by pos * base^(-2i/dim) / factors[i], rescaled as
  * rope.h explains. */
 struct rope_params {
-    uint32_t dim; /* even, <= key_dim */
+    uint32_t dim; /* even, <= key_dim; 0: nothing turns */
     double base;
     enum rope_scaling scaling;
     double factor;         /* context extension, >= 0; 1 without */
@@ -38,6 +41,9 @@ struct rope_params {
 
 struct layer_shape {
     uint32_t head_count, kv_head_count, ffn_dim;
+    uint32_t window; /* a row sees so many positions, itself included; 0: all */
+    bool turns;      /* its heads are rotated, by this table: */
+    enum rope_table table;
 };
 
 struct hparams {
@@ -47,8 +53,15 @@ struct hparams {
     uint32_t key_dim, value_dim; /* of one head */
     float norm_eps;
     struct rope_params rope;
-    double attn_scale;                               /* of the scores */
-    double embed_scale, residual_scale, logit_scale; /* 1 without */
+    double window_base; /* of ROPE_TABLE_WINDOW, which is scaled if has_scaled_window */
+    bool has_scaled_window;
+    bool has_two_tables; /* layers with a window use ROPE_TABLE_WINDOW */
+    bool is_parallel;    /* RESIDUAL_PARALLEL, or the key said so */
+    double attn_scale;   /* of the scores */
+    double embed_scale, residual_scale, logit_scale; /* 1 without; logits are divided */
+    double score_cap, logit_cap;                     /* soft caps: c tanh(x / c); 0: none */
+    double clamp;                                    /* of q, k and v; 0: none */
+    double alibi_bias; /* head h of n adds -slope(h, n, this) * distance to its scores; 0: none */
     /* Queries are multiplied by 1 + scale * ln(1 + floor(pos / rope.ctx_original)). */
     double temperature_scale; /* 0: none */
     struct layer_shape max;   /* over layers, each by itself */

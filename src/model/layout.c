@@ -12,19 +12,39 @@
 
 /* ---- the tensors of a layer ---- */
 
-enum width { W_ONE, W_EMBED, W_Q, W_K, W_V, W_MIX, W_FFN, W_KEY };
+enum width { W_ONE, W_EMBED, W_Q, W_K, W_V, W_MIX, W_FFN, W_QNORM, W_KNORM };
+
+/* When a tensor must, may or must not be there: presence_of. */
+enum presence {
+    NEEDED,
+    OPTIONAL,
+    SPLIT,      /* unless q, k and v are one tensor; so for their biases, which are optional: */
+    SPLIT_BIAS, /* */
+    PRE_NORM,
+    PRE_NORM_BIAS,
+    FFN_NORM,
+    FFN_NORM_BIAS,
+    SECOND_NORM,
+    POST_NORM,
+    POST_AS_FFN_NORM,
+    QK_NORM,
+    QK_NORM_BIAS,
+    GATE,
+    GATE_BIAS,
+    UP,
+};
 
 struct slot {
     const char *name;
     enum weight_kind kind;
     size_t at;             /* in struct layer */
     enum width cols, rows; /* of a matrix; a vector has `rows` elements */
-    enum { NEEDED, OPTIONAL, NEEDED_FOR_QK_NORM } presence;
+    enum presence presence;
 };
 
-#define MATRIX(text, field, cols, rows)                                                            \
+#define MATRIX(text, field, cols, rows, presence)                                                  \
     {                                                                                              \
-        text, WEIGHT_MATRIX, offsetof(struct layer, field), cols, rows, NEEDED                     \
+        text, WEIGHT_MATRIX, offsetof(struct layer, field), cols, rows, presence                   \
     }
 #define VECTOR(text, field, rows, presence)                                                        \
     {                                                                                              \
@@ -32,27 +52,97 @@ struct slot {
     }
 
 static const struct slot slots[] = {
-    VECTOR("attn_norm.weight", attn_norm, W_EMBED, NEEDED),
-    MATRIX("attn_q.weight", q, W_EMBED, W_Q),
-    MATRIX("attn_k.weight", k, W_EMBED, W_K),
-    MATRIX("attn_v.weight", v, W_EMBED, W_V),
-    VECTOR("attn_q.bias", q_bias, W_Q, OPTIONAL),
-    VECTOR("attn_k.bias", k_bias, W_K, OPTIONAL),
-    VECTOR("attn_v.bias", v_bias, W_V, OPTIONAL),
-    VECTOR("attn_q_norm.weight", q_norm, W_KEY, NEEDED_FOR_QK_NORM),
-    VECTOR("attn_k_norm.weight", k_norm, W_KEY, NEEDED_FOR_QK_NORM),
-    MATRIX("attn_output.weight", out, W_MIX, W_EMBED),
+    VECTOR("attn_norm.weight", attn_norm, W_EMBED, PRE_NORM),
+    VECTOR("attn_norm.bias", attn_norm_bias, W_EMBED, PRE_NORM_BIAS),
+    VECTOR("attn_norm_2.weight", attn_norm_2, W_EMBED, SECOND_NORM),
+    VECTOR("attn_norm_2.bias", attn_norm_2_bias, W_EMBED, SECOND_NORM),
+    MATRIX("attn_q.weight", q, W_EMBED, W_Q, SPLIT),
+    MATRIX("attn_k.weight", k, W_EMBED, W_K, SPLIT),
+    MATRIX("attn_v.weight", v, W_EMBED, W_V, SPLIT),
+    VECTOR("attn_q.bias", q_bias, W_Q, SPLIT_BIAS),
+    VECTOR("attn_k.bias", k_bias, W_K, SPLIT_BIAS),
+    VECTOR("attn_v.bias", v_bias, W_V, SPLIT_BIAS),
+    VECTOR("attn_q_norm.weight", q_norm, W_QNORM, QK_NORM),
+    VECTOR("attn_k_norm.weight", k_norm, W_KNORM, QK_NORM),
+    VECTOR("attn_q_norm.bias", q_norm_bias, W_QNORM, QK_NORM_BIAS),
+    VECTOR("attn_k_norm.bias", k_norm_bias, W_KNORM, QK_NORM_BIAS),
+    MATRIX("attn_output.weight", out, W_MIX, W_EMBED, NEEDED),
     VECTOR("attn_output.bias", out_bias, W_EMBED, OPTIONAL),
-    VECTOR("ffn_norm.weight", ffn_norm, W_EMBED, NEEDED),
-    MATRIX("ffn_gate.weight", gate, W_EMBED, W_FFN),
-    MATRIX("ffn_up.weight", up, W_EMBED, W_FFN),
-    MATRIX("ffn_down.weight", down, W_FFN, W_EMBED),
-    VECTOR("ffn_gate.bias", gate_bias, W_FFN, OPTIONAL),
-    VECTOR("ffn_up.bias", up_bias, W_FFN, OPTIONAL),
+    VECTOR("post_attention_norm.weight", attn_post_norm, W_EMBED, POST_NORM),
+    VECTOR("post_attention_norm.weight", ffn_norm, W_EMBED, POST_AS_FFN_NORM),
+    VECTOR("ffn_norm.weight", ffn_norm, W_EMBED, FFN_NORM),
+    VECTOR("ffn_norm.bias", ffn_norm_bias, W_EMBED, FFN_NORM_BIAS),
+    MATRIX("ffn_gate.weight", gate, W_EMBED, W_FFN, GATE),
+    MATRIX("ffn_up.weight", up, W_EMBED, W_FFN, UP),
+    MATRIX("ffn_down.weight", down, W_FFN, W_EMBED, NEEDED),
+    VECTOR("ffn_gate.bias", gate_bias, W_FFN, GATE_BIAS),
+    VECTOR("ffn_up.bias", up_bias, W_FFN, GATE_BIAS),
     VECTOR("ffn_down.bias", down_bias, W_EMBED, OPTIONAL),
+    VECTOR("post_ffw_norm.weight", ffn_post_norm, W_EMBED, POST_NORM),
 };
 
 enum { SLOT_COUNT = sizeof slots / sizeof slots[0] };
+
+enum taking { TAKE_NOT, TAKE_IF_THERE, TAKE_ALWAYS };
+
+static enum taking bias_taking(const struct traits *t)
+{
+    static const enum taking takings[] = {[NORM_BIAS_NONE] = TAKE_NOT,
+                                          [NORM_BIAS_NEEDED] = TAKE_ALWAYS,
+                                          [NORM_BIAS_OPTIONAL] = TAKE_IF_THERE};
+    return takings[t->norm_bias];
+}
+
+static enum taking ffn_norm_taking(const struct hparams *h)
+{
+    const struct traits *t = h->traits;
+    bool has_none = t->residual == RESIDUAL_PARALLEL || t->has_post_norm_as_ffn;
+    return has_none ? TAKE_NOT : t->residual == RESIDUAL_BY_FFN_NORM ? TAKE_IF_THERE : TAKE_ALWAYS;
+}
+
+static enum taking presence_of(enum presence presence, const struct hparams *h, bool is_fused,
+                               bool has_ffn_norm)
+{
+    const struct traits *t = h->traits;
+    bool is_normed = t->norm_place != NORM_AFTER && !t->has_bare_norms;
+    switch (presence) {
+    case NEEDED:
+        return TAKE_ALWAYS;
+    case OPTIONAL:
+        return TAKE_IF_THERE;
+    case SPLIT:
+    case SPLIT_BIAS:
+        return is_fused ? TAKE_NOT : presence == SPLIT ? TAKE_ALWAYS : TAKE_IF_THERE;
+    case PRE_NORM:
+        return is_normed ? TAKE_ALWAYS : TAKE_NOT;
+    case PRE_NORM_BIAS:
+        return is_normed ? bias_taking(t) : TAKE_NOT;
+    case FFN_NORM:
+        return is_normed ? ffn_norm_taking(h) : TAKE_NOT;
+    case FFN_NORM_BIAS:
+        return has_ffn_norm ? bias_taking(t) : TAKE_NOT;
+    case SECOND_NORM:
+        return t->residual == RESIDUAL_PARALLEL && t->norm_bias != NORM_BIAS_NONE ? TAKE_IF_THERE
+                                                                                  : TAKE_NOT;
+    case POST_NORM:
+        return t->norm_place != NORM_BEFORE ? TAKE_ALWAYS : TAKE_NOT;
+    case POST_AS_FFN_NORM:
+        return t->has_post_norm_as_ffn ? TAKE_ALWAYS : TAKE_NOT;
+    case QK_NORM:
+        return t->qk_norm == QK_NONE                             ? TAKE_NOT
+               : t->qk_norm == QK_HEAD || t->qk_norm == QK_WHOLE ? TAKE_ALWAYS
+                                                                 : TAKE_IF_THERE;
+    case QK_NORM_BIAS:
+        return t->qk_norm == QK_WHOLE_MAYBE ? TAKE_IF_THERE : TAKE_NOT;
+    case GATE:
+        return t->gate == GATE_OWN ? TAKE_ALWAYS : TAKE_NOT;
+    case GATE_BIAS:
+        return t->gate == GATE_IN_UP ? TAKE_NOT : TAKE_IF_THERE;
+    case UP:
+        return t->gate == GATE_IN_UP ? TAKE_NOT : TAKE_ALWAYS;
+    }
+    return TAKE_NOT;
+}
 
 static uint64_t width_of(enum width width, const struct hparams *h, const struct layer_shape *shape)
 {
@@ -71,8 +161,12 @@ static uint64_t width_of(enum width width, const struct hparams *h, const struct
         return (uint64_t)shape->head_count * h->value_dim;
     case W_FFN:
         return shape->ffn_dim;
-    case W_KEY:
-        return h->key_dim;
+    case W_QNORM:
+        return h->traits->qk_norm == QK_HEAD ? h->key_dim
+                                             : (uint64_t)shape->head_count * h->key_dim;
+    case W_KNORM:
+        return h->traits->qk_norm == QK_HEAD ? h->key_dim
+                                             : (uint64_t)shape->kv_head_count * h->key_dim;
     }
     return 0;
 }
@@ -118,11 +212,15 @@ static bool check_shape(struct placer *p, const struct gguf_tensor *tensor, uint
 {
     char wanted[64];
     uint64_t first = is_vector ? rows : cols, second = is_vector ? 1 : rows;
+    if (is_vector && cols > 1 && tensor->dims[1] > 1) { /* heads side by side */
+        first = cols;
+        second = rows / cols;
+    }
     if (tensor->dims[0] == first && tensor->dims[1] == second && tensor->dims[2] == 1 &&
         tensor->dims[3] == 1) {
         return true;
     }
-    if (is_vector) {
+    if (is_vector && second == 1) {
         snprintf(wanted, sizeof wanted, "%" PRIu64, first);
     } else {
         snprintf(wanted, sizeof wanted, "%" PRIu64 " x %" PRIu64, first, second);
@@ -130,22 +228,23 @@ static bool check_shape(struct placer *p, const struct gguf_tensor *tensor, uint
     return fail_shape(p, tensor, wanted);
 }
 
-/* Gives the tensor its place. Bytes are rounded up to 64, so that each place is aligned. */
-static bool place(struct placer *p, enum weight_kind kind, const struct gguf_tensor *tensor,
-                  void *slot)
+/* Gives rows of the tensor their place. Bytes are rounded up to 64, so that each place is aligned.
+ */
+static bool place_rows(struct placer *p, enum weight_kind kind, const struct gguf_tensor *tensor,
+                       uint64_t row, uint64_t row_count, void *slot)
 {
     struct layout *l = p->layout;
     size_t bytes = 0, end;
-    uint64_t elements = tensor->dims[0] * tensor->row_count;
+    uint64_t elements = tensor->dims[0] * row_count;
 
     if (kind == WEIGHT_MATRIX) {
         if (!matrix_supports(tensor->type)) {
             return fail_type(p, tensor, matrix_supports);
         }
-        if (!matrix_bytes(tensor->type, tensor->row_count, tensor->dims[0], &bytes)) {
+        if (!matrix_bytes(tensor->type, row_count, tensor->dims[0], &bytes)) {
             return err_set_memory(p->err, UINT64_MAX);
         }
-        matrix_init(slot, tensor->type, tensor->row_count, tensor->dims[0], NULL);
+        matrix_init(slot, tensor->type, row_count, tensor->dims[0], NULL);
         l->read_bytes += bytes;
         l->macs += elements;
     } else {
@@ -163,11 +262,22 @@ static bool place(struct placer *p, enum weight_kind kind, const struct gguf_ten
     if (!size_align(bytes, 64, &bytes) || !size_add(l->weights_bytes, bytes, &end)) {
         return err_set_memory(p->err, UINT64_MAX);
     }
-    l->items[l->item_count++] = (struct weight_item){
-        .kind = kind, .tensor = tensor, .slot = slot, .at = l->weights_bytes, .bytes = bytes};
+    l->items[l->item_count++] = (struct weight_item){.kind = kind,
+                                                     .tensor = tensor,
+                                                     .row = row,
+                                                     .row_count = row_count,
+                                                     .slot = slot,
+                                                     .at = l->weights_bytes,
+                                                     .bytes = bytes};
     l->weights_bytes = end;
     l->parameters += elements;
     return true;
+}
+
+static bool place(struct placer *p, enum weight_kind kind, const struct gguf_tensor *tensor,
+                  void *slot)
+{
+    return place_rows(p, kind, tensor, 0, tensor->row_count, slot);
 }
 
 static bool fail_missing(struct placer *p, const char *name)
@@ -189,24 +299,127 @@ static bool take(struct placer *p, const char *name, enum weight_kind kind, uint
 
 /* ---- the walk ---- */
 
+/* q, k and v as one tensor, in any family: three matrices of its rows. */
+static bool take_fused_qkv(struct placer *p, const struct hparams *h, uint32_t index,
+                           struct layer *layer)
+{
+    const struct layer_shape *shape = &h->layers[index];
+    uint64_t q = width_of(W_Q, h, shape), k = width_of(W_K, h, shape), v = width_of(W_V, h, shape);
+    char name[64];
+    snprintf(name, sizeof name, "blk.%u.attn_qkv.weight", index);
+    const struct gguf_tensor *tensor = gguf_find_tensor(p->gguf, str_of(name));
+    if (!tensor) {
+        return true;
+    }
+    if (!check_shape(p, tensor, h->embed_dim, q + k + v, false) ||
+        !place_rows(p, WEIGHT_MATRIX, tensor, 0, q, &layer->q) ||
+        !place_rows(p, WEIGHT_MATRIX, tensor, q, k, &layer->k) ||
+        !place_rows(p, WEIGHT_MATRIX, tensor, q + k, v, &layer->v)) {
+        return false;
+    }
+    snprintf(name, sizeof name, "blk.%u.attn_qkv.bias", index);
+    layer->has_fused_bias = gguf_find_tensor(p->gguf, str_of(name)) != NULL;
+    return take(p, name, WEIGHT_VECTOR, 1, q + k + v, false, &layer->q_bias);
+}
+
+/* Gate and up as one tensor. */
+static bool take_fused_up(struct placer *p, const struct hparams *h, uint32_t index,
+                          struct layer *layer)
+{
+    uint64_t rows = h->layers[index].ffn_dim;
+    char name[64];
+    if (h->traits->gate != GATE_IN_UP) {
+        return true;
+    }
+    snprintf(name, sizeof name, "blk.%u.ffn_up.weight", index);
+    const struct gguf_tensor *tensor = gguf_find_tensor(p->gguf, str_of(name));
+    if (!tensor) {
+        return fail_missing(p, name);
+    }
+    return check_shape(p, tensor, h->embed_dim, 2 * rows, false) &&
+           place_rows(p, WEIGHT_MATRIX, tensor, 0, rows, &layer->gate) &&
+           place_rows(p, WEIGHT_MATRIX, tensor, rows, rows, &layer->up);
+}
+
 static bool take_layer(struct placer *p, const struct hparams *h, uint32_t index)
 {
     const struct layer_shape *shape = &h->layers[index];
     struct layer *layer = &p->layout->weights.layers[index];
+    bool has_ffn_norm = false;
+    if (!take_fused_qkv(p, h, index, layer) || !take_fused_up(p, h, index, layer)) {
+        return false;
+    }
+    bool is_fused = layer->q.rows != 0;
     for (size_t i = 0; i < SLOT_COUNT; i++) {
         const struct slot *slot = &slots[i];
-        if (slot->presence == NEEDED_FOR_QK_NORM && !h->traits->has_qk_norm) {
+        enum taking taking = presence_of(slot->presence, h, is_fused, has_ffn_norm);
+        char name[64];
+        if (taking == TAKE_NOT) {
             continue;
         }
-        char name[64];
         snprintf(name, sizeof name, "blk.%u.%s", index, slot->name);
-        if (!take(p, name, slot->kind, width_of(slot->cols, h, shape),
-                  width_of(slot->rows, h, shape), slot->presence != OPTIONAL,
+        bool is_there = gguf_find_tensor(p->gguf, str_of(name)) != NULL;
+        has_ffn_norm |= slot->presence == FFN_NORM && is_there;
+        uint64_t cols = slot->presence == QK_NORM && h->traits->qk_norm == QK_EACH_HEAD
+                            ? h->key_dim
+                            : width_of(slot->cols, h, shape);
+        if (!take(p, name, slot->kind, cols, width_of(slot->rows, h, shape), taking == TAKE_ALWAYS,
                   (char *)layer + slot->at)) {
             return false;
         }
     }
+    layer->is_parallel =
+        h->is_parallel || (h->traits->residual == RESIDUAL_BY_FFN_NORM && !has_ffn_norm);
     return true;
+}
+
+/* What stands before the first layer besides the embedding. */
+static bool take_start(struct placer *p, const struct hparams *h)
+{
+    struct weights *w = &p->layout->weights;
+    const struct traits *t = h->traits;
+    const struct gguf_tensor *positions = gguf_find_tensor(p->gguf, STR("position_embd.weight"));
+    if (t->positions == POSITIONS_NEEDED && !positions) {
+        return fail_missing(p, "position_embd.weight");
+    }
+    if (t->positions != POSITIONS_NONE && positions) {
+        w->pos_type = positions->type;
+        w->pos_row_bytes = positions->row_bytes;
+        if (!check_shape(p, positions, h->embed_dim, h->ctx_train_tokens, false) ||
+            !place(p, WEIGHT_ROWS, positions, &w->pos_rows)) {
+            return false;
+        }
+        p->layout->has_positions = true;
+    }
+    if (!t->has_embedding_norm) {
+        return true;
+    }
+    return take(p, "token_embd_norm.weight", WEIGHT_VECTOR, 1, h->embed_dim, true,
+                &w->embed_norm) &&
+           take(p, "token_embd_norm.bias", WEIGHT_VECTOR, 1, h->embed_dim, true,
+                &w->embed_norm_bias);
+}
+
+static bool take_end(struct placer *p, const struct hparams *h)
+{
+    struct weights *w = &p->layout->weights;
+    const struct traits *t = h->traits;
+    uint64_t pairs = h->rope.dim / 2;
+    if (!t->has_bare_norms &&
+        !take(p, "output_norm.weight", WEIGHT_VECTOR, 1, h->embed_dim, true, &w->output_norm)) {
+        return false;
+    }
+    if (bias_taking(t) != TAKE_NOT && !take(p, "output_norm.bias", WEIGHT_VECTOR, 1, h->embed_dim,
+                                            bias_taking(t) == TAKE_ALWAYS, &w->output_norm_bias)) {
+        return false;
+    }
+    if (!take(p, "output.bias", WEIGHT_VECTOR, 1, h->vocab_count, false, &w->output_bias)) {
+        return false;
+    }
+    return pairs == 0 ||
+           (take(p, "rope_freqs.weight", WEIGHT_VECTOR, 1, pairs, false, &w->rope_factors) &&
+            take(p, "rope_factors_short.weight", WEIGHT_VECTOR, 1, pairs, false, &w->rope_short) &&
+            take(p, "rope_factors_long.weight", WEIGHT_VECTOR, 1, pairs, false, &w->rope_long));
 }
 
 static bool take_embedding(struct placer *p, struct hparams *h)
@@ -275,7 +488,7 @@ bool model_layout_init(struct layout *layout, struct hparams *h, const struct gg
     *layout = (struct layout){0};
     struct placer p = {.layout = layout, .gguf = gguf, .err = err};
     struct weights *w = &layout->weights;
-    size_t items_max = (size_t)h->layer_count * SLOT_COUNT + 8;
+    size_t items_max = (size_t)h->layer_count * (SLOT_COUNT + 4) + 16;
 
     layout->items = MEM_ARRAY(struct weight_item, items_max);
     w->layers = MEM_ARRAY(struct layer, h->layer_count);
@@ -288,12 +501,7 @@ bool model_layout_init(struct layout *layout, struct hparams *h, const struct gg
     for (uint32_t i = 0; i < h->layer_count && ok; i++) {
         ok = take_layer(&p, h, i);
     }
-    ok =
-        ok &&
-        take(&p, "output_norm.weight", WEIGHT_VECTOR, 1, h->embed_dim, true, &w->output_norm) &&
-        take(&p, "output.bias", WEIGHT_VECTOR, 1, h->vocab_count, false, &w->output_bias) &&
-        take(&p, "rope_freqs.weight", WEIGHT_VECTOR, 1, h->rope.dim / 2, false, &w->rope_factors) &&
-        refuse_unknown(&p, h);
+    ok = ok && take_start(&p, h) && take_end(&p, h) && refuse_unknown(&p, h);
     if (!ok) {
         model_layout_deinit(layout);
     }

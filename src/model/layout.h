@@ -21,30 +21,42 @@
 #include "tensor/matrix.h"
 
 struct layer {
-    struct matrix q, k, v, out, gate, up, down;
-    const float *attn_norm, *ffn_norm; /* [embed_dim] */
-    const float *q_norm, *k_norm;      /* [key_dim] or NULL */
+    struct matrix q, k, v, out, gate, up, down; /* gate.rows is 0 without one */
+    /* [embed_dim] or NULL. attn_norm_2 is that of the attention when it is not the ffn's. */
+    const float *attn_norm, *attn_norm_bias, *attn_norm_2, *attn_norm_2_bias;
+    const float *ffn_norm, *ffn_norm_bias;
+    const float *attn_post_norm, *ffn_post_norm;
+    const float *q_norm, *k_norm; /* see qk_norm of the family; or NULL */
+    const float *q_norm_bias, *k_norm_bias;
     const float *q_bias, *k_bias, *v_bias, *out_bias, *gate_bias, *up_bias,
-        *down_bias;   /* or NULL */
-    size_t kv_offset; /* bytes into a page */
+        *down_bias;      /* or NULL */
+    size_t kv_offset;    /* bytes into a page */
+    bool is_parallel;    /* attention and ffn have the same input */
+    bool has_fused_bias; /* k_bias and v_bias stand behind q_bias in one tensor */
 };
 
 struct weights {
     struct layer *layers; /* owned */
-    const float *output_norm, *output_bias;
-    const float *rope_factors; /* [rope.dim / 2] or NULL */
-    struct matrix output;      /* also the embedding when embed_rows is NULL */
+    const float *output_norm, *output_norm_bias, *output_bias;
+    const float *embed_norm, *embed_norm_bias; /* or NULL */
+    /* [rope.dim / 2] or NULL; short and long for contexts up to ctx_original and beyond. */
+    const float *rope_factors, *rope_short, *rope_long;
+    struct matrix output; /* also the embedding when embed_rows is NULL */
     const uint8_t *embed_rows;
     size_t embed_row_bytes;
     enum dtype embed_type;
+    const uint8_t *pos_rows; /* learned positions, [ctx_train_tokens], or NULL */
+    size_t pos_row_bytes;
+    enum dtype pos_type;
 };
 
 enum weight_kind { WEIGHT_MATRIX, WEIGHT_VECTOR, WEIGHT_ROWS };
 
-/* One tensor and its place. */
+/* One tensor, or some of its rows, and its place. */
 struct weight_item {
     enum weight_kind kind;
     const struct gguf_tensor *tensor;
+    uint64_t row, row_count;
     void *slot;       /* struct matrix *, const float ** or const uint8_t ** */
     size_t at, bytes; /* in the weights region */
 };
@@ -53,11 +65,12 @@ struct weight_item {
 struct scratch {
     float *x;         /* [embed_dim] the residual stream */
     float *norm;      /* [embed_dim] normed input of a block; then the block's output */
+    float *side;      /* [embed_dim] input of the ffn while attention runs; parallel models */
     float *q, *k, *v; /* [heads * head_dim] */
     float *attn;      /* [heads * value_dim] */
     float *part;      /* partial results of attention, attention.h */
     float *gate, *up; /* [ffn_dim] */
-    float *cos, *sin; /* [rope.dim / 2] */
+    float *cos, *sin; /* [rope tables][rope.dim / 2] */
     uint8_t *act;     /* quantised activations */
     struct model_row *rows;
     size_t part_floats;
@@ -67,6 +80,7 @@ struct layout {
     struct weights weights;
     struct weight_item *items; /* owned */
     size_t item_count;
+    bool has_positions; /* learned: no context beyond them */
     size_t weights_bytes;
     size_t scratch_bytes, table_bytes;
     size_t page_bytes;

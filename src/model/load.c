@@ -22,7 +22,7 @@ enum { PIECE_BYTES = 1 << 20, ROUND_PIECES = 128 };
 
 struct piece {
     const struct weight_item *item;
-    uint64_t row, count; /* rows of the tensor */
+    uint64_t row, count; /* rows of the item */
 };
 
 struct loading {
@@ -51,7 +51,11 @@ static void store_piece(const struct piece *piece, uint8_t *base, const unsigned
     } else if (item->kind == WEIGHT_ROWS) {
         memcpy(to + piece->row * tensor->row_bytes, source, piece->count * tensor->row_bytes);
     } else {
-        codec_decode_row(tensor->type, source, (float *)(void *)to, tensor->dims[0]);
+        for (uint64_t row = 0; row < piece->count; row++) {
+            codec_decode_row(tensor->type, source + row * tensor->row_bytes,
+                             (float *)(void *)to + (piece->row + row) * tensor->dims[0],
+                             tensor->dims[0]);
+        }
     }
 }
 
@@ -65,7 +69,8 @@ static void run_piece(void *arg, size_t index, size_t thread)
     if (atomic_load(&l->failed)) {
         return;
     }
-    bool ok = gguf_rows_open(l->gguf, piece->item->tensor, piece->row, piece->count, &map, &err);
+    bool ok = gguf_rows_open(l->gguf, piece->item->tensor, piece->item->row + piece->row,
+                             piece->count, &map, &err);
     if (ok) {
         store_piece(piece, l->model->weights, map.ptr);
         if (os_map_is_lost(&map)) {
@@ -103,8 +108,8 @@ static bool add_item(struct loading *l, const struct weight_item *item)
     const struct gguf_tensor *tensor = item->tensor;
     uint64_t step = PIECE_BYTES / (tensor->row_bytes + 1) / MATRIX_PANEL_ROWS * MATRIX_PANEL_ROWS;
     step = step < MATRIX_PANEL_ROWS ? MATRIX_PANEL_ROWS : step;
-    for (uint64_t row = 0; row < tensor->row_count; row += step) {
-        uint64_t left = tensor->row_count - row;
+    for (uint64_t row = 0; row < item->row_count; row += step) {
+        uint64_t left = item->row_count - row;
         l->pieces[l->piece_count++] =
             (struct piece){.item = item, .row = row, .count = left < step ? left : step};
         if (l->piece_count == ROUND_PIECES && !run_round(l)) {
@@ -129,6 +134,13 @@ static void bind_items(struct model *m)
             memcpy(item->slot, &at, sizeof at);
         }
     }
+    for (uint32_t i = 0; i < m->h.layer_count; i++) {
+        struct layer *layer = &m->layout.weights.layers[i];
+        if (layer->has_fused_bias) {
+            layer->k_bias = layer->q_bias + layer->q.rows;
+            layer->v_bias = layer->k_bias + layer->k.rows;
+        }
+    }
 }
 
 static bool load_weights(struct loading *l)
@@ -137,7 +149,7 @@ static bool load_weights(struct loading *l)
     bool ok = true;
     bind_items(m);
     for (size_t i = 0; i < m->layout.item_count; i++) {
-        l->all += m->layout.items[i].tensor->bytes;
+        l->all += m->layout.items[i].row_count * m->layout.items[i].tensor->row_bytes;
     }
     for (size_t i = 0; i < m->layout.item_count && ok; i++) {
         ok = add_item(l, &m->layout.items[i]);
@@ -206,7 +218,8 @@ static bool reserve(struct model *m, struct err *err)
     if (!m->work) {
         return false;
     }
-    m->rope_freq = (double *)(void *)m->work;
+    m->rope_freq[ROPE_TABLE_MAIN] = (double *)(void *)m->work;
+    m->rope_freq[ROPE_TABLE_WINDOW] = m->rope_freq[ROPE_TABLE_MAIN] + m->h.rope.dim / 2;
     size_t used = model_layout_scratch(&m->scratch, &m->h, m->params.batch_rows_max,
                                        m->plan.ctx_tokens, m->work + m->plan.table_bytes);
     assert(used == m->plan.scratch_bytes);
@@ -242,6 +255,28 @@ bool model_plan(const struct gguf *gguf, const struct model_params *params, stru
     return ok || fail_file(gguf, err);
 }
 
+/* Layers with a window may turn by another base, without the extension of the context. Factors for
+ * short and long contexts are chosen once, by the context of the plan, so that a row's result does
+ * not depend on how long its sequence becomes. */
+static void init_rope(struct model *m)
+{
+    const struct weights *w = &m->layout.weights;
+    struct rope_params window = m->h.rope;
+    bool is_long = m->plan.ctx_tokens > m->h.rope.ctx_original;
+    const float *factors = w->rope_factors ? w->rope_factors
+                           : is_long       ? w->rope_long
+                                           : w->rope_short;
+    window.base = m->h.window_base;
+    if (!m->h.has_scaled_window) {
+        window.scaling = ROPE_SCALING_NONE;
+        window.factor = window.attn_factor = 1;
+    }
+    model_rope_init(&m->h.rope, factors, m->rope_freq[ROPE_TABLE_MAIN],
+                    &m->rope_magnitude[ROPE_TABLE_MAIN]);
+    model_rope_init(&window, factors, m->rope_freq[ROPE_TABLE_WINDOW],
+                    &m->rope_magnitude[ROPE_TABLE_WINDOW]);
+}
+
 static bool load(struct model *m, struct loading *loading, struct err *err)
 {
     if (!plan_model(loading->gguf, &m->params, &m->h, &m->layout, &m->plan, err)) {
@@ -251,7 +286,7 @@ static bool load(struct model *m, struct loading *loading, struct err *err)
     if (!reserve(m, err) || !load_weights(loading)) {
         return false;
     }
-    model_rope_init(&m->h.rope, m->layout.weights.rope_factors, m->rope_freq, &m->rope_magnitude);
+    init_rope(m);
     mem_free(m->layout.items);
     m->layout.items = NULL;
     return true;

@@ -30,19 +30,21 @@ size_t model_layout_scratch(struct scratch *s, const struct hparams *h, size_t r
 {
     struct carver c = {.base = base};
     size_t heads = h->max.head_count, kv_heads = h->max.kv_head_count;
-    size_t mix = heads * h->value_dim;
+    size_t mix = heads * h->value_dim, tables = h->has_two_tables ? ROPE_TABLE_COUNT : 1;
     size_t widest = size_max(h->embed_dim, size_max(mix, h->max.ffn_dim));
 
     s->x = carve(&c, rows, h->embed_dim, sizeof(float));
     s->norm = carve(&c, rows, h->embed_dim, sizeof(float));
+    s->side = h->traits->residual == RESIDUAL_SERIAL ? NULL
+                                                     : carve(&c, rows, h->embed_dim, sizeof(float));
     s->q = carve(&c, rows, heads * h->key_dim, sizeof(float));
     s->k = carve(&c, rows, kv_heads * h->key_dim, sizeof(float));
     s->v = carve(&c, rows, kv_heads * h->value_dim, sizeof(float));
     s->attn = carve(&c, rows, mix, sizeof(float));
     s->gate = carve(&c, rows, h->max.ffn_dim, sizeof(float));
     s->up = carve(&c, rows, h->max.ffn_dim, sizeof(float));
-    s->cos = carve(&c, rows, h->rope.dim / 2, sizeof(float));
-    s->sin = carve(&c, rows, h->rope.dim / 2, sizeof(float));
+    s->cos = carve(&c, rows, tables * (h->rope.dim / 2), sizeof(float));
+    s->sin = carve(&c, rows, tables * (h->rope.dim / 2), sizeof(float));
     s->rows = carve(&c, rows, 1, sizeof *s->rows);
     s->part_floats = model_attention_part_floats(rows, ctx, heads, kv_heads, h->value_dim);
     s->part = carve(&c, s->part_floats, 1, sizeof(float));
@@ -128,10 +130,16 @@ bool model_layout_plan(struct layout *layout, const struct hparams *h, enum kv_t
 
     assert(params->batch_rows_max >= 1 && params->sequences_max >= 1);
     *plan = (struct model_plan){0};
-    layout->table_bytes = size_align_known(h->rope.dim / 2 * sizeof(double), 64);
+    layout->table_bytes =
+        size_align_known(ROPE_TABLE_COUNT * (h->rope.dim / 2) * sizeof(double), 64);
     if (ctx > MODEL_CTX_MAX) {
         return err_set(err, ERR_INVALID, "a context of %u tokens: at most %d", params->ctx_tokens,
                        MODEL_CTX_MAX);
+    }
+    if (layout->has_positions && ctx > h->ctx_train_tokens) {
+        return err_set(err, ERR_INVALID,
+                       "a context of %u tokens: the model has learned positions for %u",
+                       params->ctx_tokens, h->ctx_train_tokens);
     }
     if (params->kv_tokens && params->ctx_tokens && params->kv_tokens < params->ctx_tokens) {
         return err_set(err, ERR_INVALID,

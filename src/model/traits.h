@@ -1,12 +1,15 @@
 /* The families of models hearth runs: one row each. A row says what the file's numbers do not:
- * which pairs of a head rotary embedding turns, which tensors must be there, which optional
- * hyper-parameters scale what. Everything else comes from the file, so that a family is a row here
- * and at most a few lines elsewhere. */
+ * which pairs of a head rotary embedding turns, where the norms stand and of what kind they are,
+ * how the feed-forward block is activated, which optional hyper-parameters are read. Everything
+ * else comes from the file, so that a family is a row here and at most a few lines elsewhere.
+ *
+ * A field that is zero is what llama does. */
 #ifndef MODEL_TRAITS_H
 #define MODEL_TRAITS_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/buf.h"
 #include "base/str.h"
@@ -14,15 +17,89 @@
 enum rope_style {
     ROPE_NORM, /* pairs (2i, 2i + 1) */
     ROPE_NEOX, /* pairs (i, i + rope_dim / 2) */
+    ROPE_NONE, /* no rotation: learned positions or a bias of the scores */
 };
+
+enum rope_layers {
+    ROPE_ALL_LAYERS,
+    ROPE_NOT_FOURTH,    /* layers 3, 7, 11 ... have no positions */
+    ROPE_WINDOW_LAYERS, /* only layers with a window, if there are any */
+};
+
+enum norm_kind {
+    NORM_RMS,   /* x / sqrt(mean(x^2) + eps) * w */
+    NORM_LAYER, /* (x - mean) / sqrt(variance + eps) * w + b */
+};
+
+enum norm_bias { NORM_BIAS_NONE, NORM_BIAS_NEEDED, NORM_BIAS_OPTIONAL };
+
+/* Where the norms of a block stand. */
+enum norm_place {
+    NORM_BEFORE,           /* x + block(norm(x)) */
+    NORM_AFTER,            /* x + norm(block(x)) */
+    NORM_BEFORE_AND_AFTER, /* x + norm(block(norm(x))) */
+};
+
+/* The norm of queries and keys: of the family's kind, without bias unless the file has one. */
+enum qk_norm {
+    QK_NONE,
+    QK_HEAD,       /* every head by the same weights */
+    QK_EACH_HEAD,  /* every head by its own, if the file has them */
+    QK_WHOLE,      /* all heads as one vector */
+    QK_WHOLE_MAYBE /* if the file has them */
+};
+
+enum ffn_act { ACT_SILU, ACT_GELU, ACT_RELU2 };
+
+enum ffn_gate {
+    GATE_OWN,   /* down(act(gate x) * (up x)) */
+    GATE_IN_UP, /* the same; the rows of the gate stand before those of up, in one tensor */
+    GATE_NONE,  /* down(act(up x)) */
+};
+
+enum residual {
+    RESIDUAL_SERIAL,      /* x += attn(norm x); x += ffn(norm x) */
+    RESIDUAL_PARALLEL,    /* x += attn(norm x) + ffn(norm x) with one norm, or two */
+    RESIDUAL_KEY,         /* parallel if the key use_parallel_residual says so */
+    RESIDUAL_BY_FFN_NORM, /* parallel in layers without a norm of the feed-forward block */
+};
+
+enum logit_scale { LOGIT_AS_IS, LOGIT_DIVIDED, LOGIT_MULTIPLIED };
 
 struct traits {
     const char *architecture; /* general.architecture, also the prefix of the keys */
     const char *models;       /* for people: which published models these are */
+    const char *proof;        /* golden of tests/golden/model, without its suffix */
     enum rope_style rope;
-    bool has_qk_norm; /* RMS norm of every query and key head before it is rotated */
-    bool has_scales;  /* embedding_scale, residual_scale, logit_scale, attention.scale are read */
-    bool has_temperature; /* attention.temperature_scale is read (Ministral 3) */
+    enum rope_layers rope_layers;
+    enum norm_kind norm;
+    enum norm_bias norm_bias;
+    enum norm_place norm_place;
+    enum qk_norm qk_norm;
+    enum ffn_act activation;
+    enum ffn_gate gate;
+    enum residual residual;
+    enum logit_scale logit_scale;
+    bool has_bare_norms;       /* norms have no weights */
+    bool has_late_qk_norm;     /* after the rotation instead of before */
+    bool has_post_norm_as_ffn; /* the norm of the ffn is called post_attention_norm */
+    bool has_half_ffn;         /* feed_forward_length counts gate and up */
+    bool has_scales; /* embedding_scale, residual_scale, logit_scale, attention.scale are read */
+    /* has_scales: without the keys; 0: 1. The residual scale is this / sqrt(layers), the logit
+     * scale embedding_length / this. */
+    float embed_scale, residual_scale, logit_width;
+    bool has_temperature;    /* attention.temperature_scale is read (Ministral 3) */
+    bool has_clamp;          /* attention.clamp_kqv is read */
+    bool has_root_embedding; /* embeddings are multiplied by sqrt(embedding_length) */
+    bool has_embedding_norm;
+    enum { POSITIONS_NONE, POSITIONS_NEEDED, POSITIONS_OPTIONAL } positions; /* learned */
+    float alibi_bias; /* scores fall with the distance; < 0: as attention.max_alibi_bias says */
+    uint32_t window_period;     /* the last of so many layers sees everything; 0: no windows */
+    uint32_t window_default;    /* tokens, without the key attention.sliding_window */
+    bool has_plain_window_rope; /* layers with a window are rotated without context extension */
+    float window_base;          /* their rope base without the key; 0: that of the others */
+    float score_cap, logit_cap; /* soft caps without their keys; < 0: none without the key */
+    uint32_t wide_scale_layers; /* at this depth scores are scaled by the width per head */
 };
 
 /* NULL if the architecture is not supported. */

@@ -1,6 +1,6 @@
 """Makes tiny random models and the logits that float64 gives for them (reference.py).
 
-    python3 make_goldens.py [EVALUATOR]
+    python3 make_goldens.py [EVALUATOR [NAME ...]]
 
 Each model is NAME.gguf, its golden NAME.json: token ids, positions, logits. With the path of an
 evaluator built from llama.cpp (a program that reads "L 1,2,3" and appends int32 rows, int32
@@ -121,7 +121,7 @@ class Spec:
 
     def __init__(self, name, arch="llama", embed=32, heads=4, kv_heads=2, head_dim=None, ffn=48,
                  layers=2, ctx=512, keys=None, kind=ref.F32, kinds=None, tied=False, biases=(),
-                 factors=False, vector_kind=ref.F32, tokens=40, positions=None, judge=True,
+                 factors=False, fused=False, drops=(), adds=(), rope_dim=None, vector_kind=ref.F32, tokens=40, positions=None, judge=True,
                  spread=None):
         self.__dict__.update({k: v for k, v in locals().items() if k != "self"})
         # What rounding the activations to 8 bits costs in KL grows with the square of the spread of
@@ -136,8 +136,16 @@ class Spec:
                 a + "embedding_length": self.embed, a + "feed_forward_length": self.ffn,
                 a + "attention.head_count": self.heads,
                 a + "attention.head_count_kv": self.kv_heads, a + "vocab_size": VOCAB,
-                a + "attention.layer_norm_rms_epsilon": 1e-5, a + "rope.dimension_count": head,
-                "tokenizer.ggml.model": "none"}
+                a + "attention.layer_norm_rms_epsilon": 1e-5,
+                a + "rope.dimension_count": self.rope_dim or head, "tokenizer.ggml.model": "none"}
+        family = ref.FAMILIES[self.arch]
+        if family.get("layer"):
+            meta[a + "attention.layer_norm_epsilon"] = meta.pop(
+                a + "attention.layer_norm_rms_epsilon")
+        if family.get("unrotated"):
+            del meta[a + "rope.dimension_count"]
+        if family.get("half_ffn"):
+            meta[a + "feed_forward_length"] = 2 * self.ffn
         if self.head_dim:
             meta[a + "attention.key_length"] = meta[a + "attention.value_length"] = head
         meta.update({a + k: v for k, v in (self.keys or {}).items()})
@@ -145,6 +153,7 @@ class Spec:
 
     def build(self, rng):
         head = self.head_dim or self.embed // self.heads
+        family = ref.FAMILIES[self.arch]
         tensors = {}
 
         def matrix(name, rows, cols, gain=1.0):
@@ -153,39 +162,75 @@ class Spec:
             tensors[name] = (kind, encode(kind, x, rng), (cols, rows))
 
         def vector(name, x):
-            tensors[name] = (self.vector_kind, encode(self.vector_kind, x, rng), x.shape)
+            tensors[name] = (self.vector_kind, encode(self.vector_kind, x, rng), x.shape[::-1])
 
-        def norm(name, size):
-            vector(name, rng.normal(1, 0.2, size))
+        def norm(name, *shape, bias=family.get("bias")):
+            if name.split(".")[-1] in self.drops or family.get("bare"):
+                return
+            vector(name + ".weight", rng.normal(1, 0.2, shape))
+            if bias and "norm_bias" not in self.drops:
+                vector(name + ".bias", rng.normal(0, 0.2, shape))
+
+        def linear(name, rows, cols, gain=1.5):
+            matrix(name + ".weight", rows, cols, gain)
+            if name.split(".")[-1] in self.biases:
+                vector(name + ".bias", rng.normal(0, 0.3, rows))
 
         # A tied matrix is a head of this spread, so its rows are embeddings of that size.
         size = self.spread if self.tied else self.embed**0.5
         matrix("token_embd.weight", VOCAB, self.embed, size)
         if not self.tied:
             matrix("output.weight", VOCAB, self.embed, self.spread)
-        norm("output_norm.weight", self.embed)
-        q, kv = self.heads * head, self.kv_heads * head
+        norm("output_norm", self.embed)
+        if "position_embd" in self.adds:
+            matrix("position_embd.weight", self.ctx, self.embed, 0.5 * size)
+        if "token_embd_norm" in self.adds:
+            norm("token_embd_norm", self.embed)
         for i in range(self.layers):
-            blk = "blk.%d." % i
-            ffn = self.ffn[i] if isinstance(self.ffn, list) else self.ffn
-            norm(blk + "attn_norm.weight", self.embed)
-            norm(blk + "ffn_norm.weight", self.embed)
-            for part, rows, cols in (
-                    ("attn_q", q, self.embed), ("attn_k", kv, self.embed),
-                    ("attn_v", kv, self.embed), ("attn_output", self.embed, q),
-                    ("ffn_gate", ffn, self.embed), ("ffn_up", ffn, self.embed),
-                    ("ffn_down", self.embed, ffn)):
-                matrix(blk + part + ".weight", rows, cols, 1.5)
-                if part in self.biases:
-                    vector(blk + part + ".bias", rng.normal(0, 0.3, rows))
-            if self.arch == "qwen3":
-                norm(blk + "attn_q_norm.weight", head)
-                norm(blk + "attn_k_norm.weight", head)
+            self.layer("blk.%d." % i, i, norm, linear, vector)
         if "output" in self.biases:
             vector("output.bias", rng.normal(0, 0.3, VOCAB))
+        half = (self.rope_dim or head) // 2
         if self.factors:
-            vector("rope_freqs.weight", np.geomspace(1, 8, head // 2))
+            vector("rope_freqs.weight", np.geomspace(1, 8, half))
+        if "long" in self.adds:
+            vector("rope_factors_short.weight", rng.uniform(1, 1.5, half))
+            vector("rope_factors_long.weight", rng.uniform(1, 9, half))
         return tensors
+
+    def layer(self, blk, i, norm, linear, vector):
+        family, head = ref.FAMILIES[self.arch], self.head_dim or self.embed // self.heads
+        q, kv = self.heads * head, self.kv_heads * head
+        ffn = self.ffn[i] if isinstance(self.ffn, list) else self.ffn
+        only_post = family.get("only_post")
+        if not only_post:
+            norm(blk + "attn_norm", self.embed)
+        if "attn_norm_2" in self.adds:
+            norm(blk + "attn_norm_2", self.embed)
+        if not only_post and self.arch not in ("seed_oss", "phi2", "falcon", "command-r", "cohere2"):
+            norm(blk + "ffn_norm", self.embed)
+        if only_post or family.get("post") or self.arch == "seed_oss":
+            norm(blk + "post_attention_norm", self.embed)
+        if only_post or family.get("post"):
+            norm(blk + "post_ffw_norm", self.embed)
+        if self.fused:
+            linear(blk + "attn_qkv", q + 2 * kv, self.embed)
+        else:
+            linear(blk + "attn_q", q, self.embed)
+            linear(blk + "attn_k", kv, self.embed)
+            linear(blk + "attn_v", kv, self.embed)
+        linear(blk + "attn_output", self.embed, q)
+        gate = family.get("gate", "own")
+        if gate == "own":
+            linear(blk + "ffn_gate", ffn, self.embed)
+        linear(blk + "ffn_up", 2 * ffn if gate == "fused" else ffn, self.embed)
+        linear(blk + "ffn_down", self.embed, ffn)
+        shapes = {"head": ((head,), (head,)), "whole": ((q,), (kv,)),
+                  "each": ((self.heads, head), (self.kv_heads, head))}.get(family.get("qk"))
+        if shapes and "qk_norm" not in self.drops:
+            has_bias = family.get("bias") and family["qk"] == "whole"
+            norm(blk + "attn_q_norm", *shapes[0], bias=has_bias)
+            norm(blk + "attn_k_norm", *shapes[1], bias=has_bias)
 
 
 QKV = ("attn_q", "attn_k", "attn_v")
@@ -195,6 +240,87 @@ WIDE = dict(embed=64, ffn=96, kv_heads=1, layers=1)  # blocks of 32
 BROAD = dict(embed=256, heads=4, kv_heads=1, ffn=256, layers=1)  # blocks of 256
 MIX = {"attn_v": ref.Q6_K, "ffn_down": ref.Q6_K, "attn_k": ref.Q8_0, "ffn_gate": ref.F16,
        "token_embd": ref.Q6_K}
+
+SMALL = dict(embed=24, heads=4, kv_heads=2, ffn=40)
+OLD_BIASES = ("attn_qkv", "attn_output", "ffn_up", "ffn_down")
+PHI2_BIASES = QKV + ("attn_output", "ffn_up", "ffn_down", "output")
+LONG = {"rope.scaling.original_context_length": 30, "rope.scaling.attn_factor": 1.19}
+
+FAMILY_SPECS = [
+    Spec("gemma-f32", "gemma", head_dim=16, tied=True, **SMALL),
+    Spec("gemma2-f32", "gemma2", head_dim=16, tied=True, spread=40.0, **SMALL,
+         keys={"attention.sliding_window": 7, "attn_logit_softcapping": 5.0,
+               "final_logit_softcapping": 20.0}),
+    Spec("gemma3-f32", "gemma3", head_dim=16, layers=3, embed=24, heads=2, kv_heads=1, ffn=32,
+         tied=True, tokens=90,
+         keys={"attention.sliding_window": 70, "attention.sliding_window_pattern": 2,
+               "rope.freq_base": 1000000.0, "rope.scaling.type": "linear",
+               "rope.scaling.factor": 8.0}),
+    Spec("phi2-f32", "phi2", rope_dim=4, embed=24, heads=3, kv_heads=3, ffn=40,
+         biases=PHI2_BIASES),
+    Spec("phi3-f32", "phi3", fused=True, **SMALL),
+    Spec("phi3-long-f32", "phi3", fused=True, layers=1, adds=("long",), keys=LONG, ctx=4096,
+         tied=True, rope_dim=4, embed=24, heads=3, kv_heads=3, ffn=40, judge=False),
+    Spec("phi3-short-f32", "phi3", fused=True, layers=1, adds=("long",), ctx=4096, **SMALL,
+         keys={**LONG, "rope.scaling.original_context_length": 2048}),
+    Spec("olmo-f32", "olmo", keys={"attention.clamp_kqv": 1.5}, **SMALL),
+    Spec("olmo2-f32", "olmo2", tied=False, **SMALL),
+    Spec("olmo2-window-f32", "olmo2", layers=4, embed=16, heads=2, kv_heads=1, ffn=24,
+         tokens=60, keys={**YARN, "attention.sliding_window": 9,
+                          "rope.scaling.original_context_length": 16}),
+    Spec("smollm3-f32", "smollm3", layers=4, embed=16, heads=2, kv_heads=1, ffn=24, tied=True),
+    Spec("starcoder-f32", "starcoder", fused=True, ctx=48, embed=24, heads=3, kv_heads=1, ffn=40,
+         adds=("position_embd",), biases=OLD_BIASES),
+    Spec("starcoder2-f32", "starcoder2", tied=True, biases=PHI2_BIASES[:-1], **SMALL),
+    Spec("stablelm-f32", "stablelm", rope_dim=2, drops=("qk_norm",), biases=QKV, **SMALL),
+    Spec("stablelm-parallel-f32", "stablelm", rope_dim=2, drops=("ffn_norm",), **SMALL),
+    Spec("gpt2-f32", "gpt2", fused=True, ctx=48, embed=24, heads=3, kv_heads=3, ffn=40,
+         adds=("position_embd",), tied=True, biases=OLD_BIASES),
+    Spec("gptneox-f32", "gptneox", fused=True, rope_dim=2, embed=24, heads=3, kv_heads=3, ffn=40,
+         keys={"use_parallel_residual": True}, biases=OLD_BIASES),
+    Spec("gptneox-serial-f32", "gptneox", fused=True, rope_dim=2, embed=24, heads=3, kv_heads=3,
+         ffn=40, layers=1, keys={"use_parallel_residual": False}, biases=OLD_BIASES),
+    Spec("bloom-f32", "bloom", fused=True, embed=24, heads=3, kv_heads=3, ffn=40,
+         adds=("token_embd_norm",), biases=OLD_BIASES),
+    Spec("mpt-f32", "mpt", fused=True, embed=24, heads=6, kv_heads=6, ffn=40, tied=True,
+         drops=("norm_bias", "qk_norm"),
+         keys={"attention.max_alibi_bias": 8.0, "attention.clamp_kqv": 2.0}),
+    Spec("mpt-positions-f32", "mpt", fused=True, ctx=48, layers=1, embed=24, heads=3, kv_heads=3,
+         ffn=40, adds=("position_embd",), drops=("qk_norm",), biases=OLD_BIASES),
+    # The judge stops at an assertion of its own: its norm wants a tensor that is not fused.
+    Spec("mpt-qk-norm-f32", "mpt", fused=True, layers=1, embed=24, heads=3, kv_heads=3, ffn=40,
+         tied=True, judge=False),
+    Spec("refact-f32", "refact", kv_heads=1, embed=24, heads=4, ffn=40, tokens=90),
+    Spec("falcon-f32", "falcon", fused=True, tied=True, embed=24, heads=3, kv_heads=1, ffn=40),
+    Spec("falcon-two-norms-f32", "falcon", fused=True, layers=1, adds=("attn_norm_2",), **SMALL),
+    Spec("command-r-f32", "command-r", tied=True, drops=("qk_norm",), spread=30.0, **SMALL,
+         keys={"logit_scale": 0.0625}),
+    Spec("command-r-qk-norm-f32", "command-r", tied=True, layers=1, judge=False, **SMALL),
+    Spec("cohere2-f32", "cohere2", layers=4, embed=16, heads=2, kv_heads=1, ffn=24, tied=True,
+         keys={"logit_scale": 0.25, "attention.sliding_window": 11}, spread=12.0),
+    Spec("cohere2-long-f32", "cohere2", layers=2, embed=16, heads=2, kv_heads=1, ffn=24, tied=True,
+         ctx=4096, tokens=1400, judge=False, positions=[300, 1023, 1024, 1100, 1324, 1399],
+         keys={"attention.sliding_window": 300, "attention.sliding_window_pattern": 2}),
+    Spec("internlm2-f32", "internlm2", **SMALL),
+    Spec("exaone-f32", "exaone", factors=True, head_dim=16, **SMALL),
+    Spec("exaone4-f32", "exaone4", **SMALL),
+    Spec("exaone4-window-f32", "exaone4", layers=4, embed=16, heads=2, kv_heads=1, ffn=24,
+         tied=True, judge=False, keys={"attention.sliding_window": 11}),
+    Spec("chatglm-f32", "chatglm", fused=True, rope_dim=4, embed=24, heads=3, kv_heads=1, ffn=40,
+         biases=("attn_qkv",)),
+    Spec("glm4-f32", "glm4", rope_dim=4, embed=24, heads=3, kv_heads=1, ffn=40, biases=QKV),
+    Spec("qwen-f32", "qwen", fused=True, embed=24, heads=3, kv_heads=3, ffn=40,
+         biases=("attn_qkv",)),
+    Spec("nemotron-f32", "nemotron", rope_dim=4, embed=24, heads=3, kv_heads=1, ffn=40),
+    Spec("arcee-f32", "arcee", head_dim=16, factors=True, **SMALL),
+    Spec("orion-f32", "orion", **SMALL),
+    Spec("xverse-f32", "xverse", **SMALL),
+    Spec("minicpm-f32", "minicpm", tied=True, spread=12.0, **SMALL,
+         keys={"embedding_scale": 3.0, "residual_scale": 0.4, "logit_scale": 4.0}),
+    Spec("ernie4_5-f32", "ernie4_5", head_dim=16, tied=True, **SMALL),
+    Spec("seed_oss-f32", "seed_oss", head_dim=16, biases=QKV, **SMALL),
+    Spec("hunyuan-dense-f32", "hunyuan-dense", head_dim=16, tied=True, **SMALL),
+]
 
 SPECS = [
     Spec("llama-f32"),
@@ -228,7 +354,7 @@ SPECS = [
     Spec("llama-q5_k", kind=ref.Q5_K, **BROAD),
     Spec("qwen3-q6_k-tied", "qwen3", kind=ref.Q6_K, tied=True, **BROAD),
     Spec("llama-mix", kind=ref.Q4_K, kinds=MIX, **BROAD),
-]
+] + FAMILY_SPECS
 
 
 def ask(evaluator, path, ids):
@@ -245,7 +371,10 @@ def ask(evaluator, path, ids):
 
 def main():
     evaluator = sys.argv[1] if len(sys.argv) > 1 else None
+    wanted = sys.argv[2:]
     for spec in SPECS:
+        if wanted and spec.name not in wanted:
+            continue
         path = os.path.join(HERE, spec.name)
         rng = np.random.default_rng(zlib.crc32(spec.name.encode()))
         write(path + ".gguf", spec.meta(), spec.build(rng))

@@ -5,8 +5,8 @@ pass in double precision. It shares no code with hearth and is written for readi
 
     python3 reference.py MODEL.gguf 1,2,3        prints the five best of each position
 
-Formulas: the published model definitions (Llama, Qwen2, Qwen3), YaRN (Peng et al. 2023), and the
-GGUF conventions of llama.cpp for what the keys mean.
+Formulas: the published model definitions, YaRN (Peng et al. 2023), ALiBi (Press et al. 2022), and
+the GGUF conventions of llama.cpp for what the keys mean (GELU is the tanh formula everywhere).
 """
 import struct
 import sys
@@ -132,33 +132,129 @@ def silu(x):
     return x / (1 + np.exp(-x))
 
 
+def layer_norm(x, weight, bias, eps):
+    x = x - x.mean(-1, keepdims=True)
+    return rms_norm(x, weight, eps) + bias
+
+
+def gelu(x):
+    return 0.5 * x * (1 + np.tanh((2 / np.pi) ** 0.5 * (x + 0.044715 * x**3)))
+
+
+def relu2(x):
+    return np.maximum(x, 0) ** 2
+
+
+def alibi_slopes(heads, bias):
+    power = 2 ** int(np.log2(heads))
+    first = [2 ** (-bias * (h + 1) / power) for h in range(power)]
+    return first + [2 ** (-bias * (2 * h + 1) / (2 * power)) for h in range(heads - power)]
+
+
+# What a family does that llama does not.
+#   neox, unrotated          how heads turn
+#   layer, bias, bare        layer norm instead of RMS; with a bias; without weights
+#   post, only_post          norms behind the blocks as well; only there
+#   qk                       head, each or whole: norm of queries and keys; late: after rotation
+#   act, gate                silu, gelu, relu2; own, fused or none
+#   parallel                 attention and ffn have the same input
+#   windows                  period of the layers and default width; nope: which do not turn
+PARALLEL_LAYER = dict(layer=True, parallel=True)
+OLD = dict(unrotated=True, layer=True, bias=True, act=gelu, gate="none")
+FAMILIES = {
+    "llama": {}, "mistral3": {}, "granite": {}, "internlm2": {}, "xverse": {}, "ernie4_5": {},
+    "minicpm": {},
+    "smollm3": dict(nope="fourth"),
+    "qwen2": dict(neox=True), "exaone": dict(neox=True), "qwen": dict(neox=True, half_ffn=True),
+    "seed_oss": dict(neox=True),
+    "qwen3": dict(neox=True, qk="head"),
+    "hunyuan-dense": dict(neox=True, qk="head", late=True),
+    "gemma": dict(neox=True, act=gelu, root=True),
+    "gemma2": dict(neox=True, act=gelu, root=True, post=True, windows=(2, 4096), caps=(50, 30)),
+    "gemma3": dict(neox=True, act=gelu, root=True, post=True, windows=(6, 0), caps=(0, 0),
+                   qk="head", plain_window=True, window_base=10000.0),
+    "phi2": dict(neox=True, bias=True, act=gelu, gate="none", **PARALLEL_LAYER),
+    "phi3": dict(neox=True, gate="fused"),
+    "olmo": dict(layer=True, bare=True),
+    "olmo2": dict(neox=True, only_post=True, qk="whole", windows=(4, 0), plain_window=True),
+    "exaone4": dict(neox=True, only_post=True, qk="head", windows=(4, 0), nope="global"),
+    "starcoder2": dict(neox=True, layer=True, bias=True, act=gelu, gate="none"),
+    "stablelm": dict(neox=True, layer=True, bias=True, qk="each"),
+    "gptneox": dict(neox=True, bias=True, act=gelu, gate="none", **PARALLEL_LAYER),
+    "falcon": dict(neox=True, bias=True, act=gelu, gate="none", **PARALLEL_LAYER),
+    "command-r": dict(qk="each", **PARALLEL_LAYER),
+    "cohere2": dict(windows=(4, 0), nope="global", **PARALLEL_LAYER),
+    "chatglm": dict(gate="fused"),
+    "glm4": dict(gate="fused", post=True),
+    "nemotron": dict(neox=True, layer=True, bias=True, act=relu2, gate="none"),
+    "arcee": dict(act=relu2, gate="none"),
+    "orion": dict(neox=True, layer=True, bias=True),
+    "refact": dict(unrotated=True, alibi=8.0),
+    "bloom": dict(alibi=8.0, **OLD),
+    "mpt": dict(alibi=0.0, qk="whole", **OLD),
+    "gpt2": OLD, "starcoder": OLD,
+}
+
+
 class Model:
     def __init__(self, path):
         file = Gguf(path)
         self.file, self.t = file, file.tensors
         self.arch = file.meta["general.architecture"]
+        self.family = FAMILIES[self.arch]
         self.layers = self.get("block_count")
         self.embed = self.get("embedding_length")
-        self.eps = self.get("attention.layer_norm_rms_epsilon")
+        kind = "layer_norm" if self.family.get("layer") else "layer_norm_rms"
+        self.eps = self.get("attention.%s_epsilon" % kind)
         self.heads = self.per_layer("attention.head_count")
         self.kv_heads = self.per_layer("attention.head_count_kv", self.heads)
         self.key_dim = self.get("attention.key_length", self.embed // self.heads[0])
         self.value_dim = self.get("attention.value_length", self.embed // self.heads[0])
         self.rope_dim = self.get("rope.dimension_count", self.key_dim)
-        self.neox = self.arch in ("qwen2", "qwen3")
-        self.freq, self.magnitude = self.frequencies()
-        # granite scales what the others leave alone
-        scales = self.arch == "granite"
-        self.embed_scale = self.get("embedding_scale", 1.0) if scales else 1.0
-        self.residual_scale = self.get("residual_scale", 1.0) if scales else 1.0
-        self.logit_scale = self.get("logit_scale", 1.0) if scales else 1.0
-        self.attn_scale = self.get("attention.scale", 0.0) if scales else 0.0
-        self.attn_scale = self.attn_scale or self.key_dim**-0.5
+        self.neox = self.family.get("neox", False)
+        self.read_scales()
         # mistral3 sharpens the queries behind the original context
         self.temperature = 0.0
         if self.arch == "mistral3":
             self.temperature = self.get("attention.temperature_scale", 0.0)
         self.original = self.get("rope.scaling.original_context_length", self.get("context_length"))
+        self.read_windows()
+
+    def read_scales(self):
+        scales = self.arch in ("granite", "minicpm")
+        self.embed_scale = self.get("embedding_scale", 1.0) if scales else 1.0
+        self.residual_scale = self.get("residual_scale", 1.0) if scales else 1.0
+        self.logit_scale = 1 / self.get("logit_scale", 1.0) if scales else 1.0
+        if self.arch in ("command-r", "cohere2"):
+            self.logit_scale = self.get("logit_scale", 1.0)
+        if self.family.get("root"):
+            self.embed_scale = self.embed**0.5
+        self.attn_scale = self.get("attention.scale", 0.0) if scales else 0.0
+        self.attn_scale = self.attn_scale or self.key_dim**-0.5
+        if (self.arch, self.layers) in (("gemma2", 46), ("gemma3", 62)):
+            self.attn_scale = (self.embed // self.heads[0]) ** -0.5
+        score_cap, logit_cap = self.family.get("caps", (0, 0))
+        self.score_cap = score_cap and self.get("attn_logit_softcapping", score_cap)
+        self.logit_cap = self.get("final_logit_softcapping", logit_cap)
+        self.clamp = self.get("attention.clamp_kqv", 0.0)
+        bias = self.get("attention.max_alibi_bias", self.family.get("alibi", 0.0))
+        self.slopes = alibi_slopes(self.heads[0], bias) if bias else [0] * self.heads[0]
+
+    def read_windows(self):
+        """The window of each layer (0: none), and which layers turn."""
+        period, width = self.family.get("windows", (1, 0))
+        if "windows" in self.family:
+            width = self.get("attention.sliding_window", width)
+        pattern = self.get("attention.sliding_window_pattern", period)
+        if not isinstance(pattern, list):
+            pattern = [i % pattern < pattern - 1 for i in range(self.layers)]
+        self.windows = [width if has else 0 for has in pattern]
+        nope = self.family.get("nope")
+        self.turns = [not self.family.get("unrotated") for _ in pattern]
+        if nope == "fourth":
+            self.turns = [i % 4 != 3 for i in range(self.layers)]
+        if nope == "global" and width:
+            self.turns = [w != 0 for w in self.windows]
 
     def get(self, name, default=None):
         return self.file.meta.get(self.arch + "." + name, default)
@@ -167,13 +263,20 @@ class Model:
         value = self.get(name, default)
         return value if isinstance(value, list) else [value] * self.layers
 
-    def frequencies(self):
+    def frequencies(self, window, count):
         """Turns per position of each pair (radians), and the factor of cos and sin."""
         dim, base = self.rope_dim, self.get("rope.freq_base", 10000.0)
+        if window:
+            base = self.get("rope.freq_base_swa", self.family.get("window_base", base))
         i = np.arange(dim // 2)
         freq = base ** (-2.0 * i / dim)
         if "rope_freqs.weight" in self.t:
             freq = freq / self.t["rope_freqs.weight"]
+        which = "rope_factors_%s.weight" % ("long" if count > self.original else "short")
+        if which in self.t:
+            freq = freq / self.t[which]
+        if window and self.family.get("plain_window"):
+            return freq, 1.0
         kind = self.get("rope.scaling.type", "linear")
         factor = self.get("rope.scaling.factor", self.get("rope.scale_linear", 0.0)) or 1.0
         magnitude = self.get("rope.scaling.attn_factor", 1.0)
@@ -195,10 +298,13 @@ class Model:
                 magnitude /= 0.1 * log_mul * np.log(factor) + 1
         return freq, magnitude
 
-    def rope(self, x):
+    def rope(self, x, il):
         """x: [tokens, heads, key_dim]; the first rope_dim dimensions turn."""
-        angle = np.arange(len(x))[:, None, None] * self.freq
-        cos, sin = np.cos(angle) * self.magnitude, np.sin(angle) * self.magnitude
+        if not self.turns[il]:
+            return x
+        freq, magnitude = self.frequencies(self.windows[il], len(x))
+        angle = np.arange(len(x))[:, None, None] * freq
+        cos, sin = np.cos(angle) * magnitude, np.sin(angle) * magnitude
         out, half = x.copy(), self.rope_dim // 2
         a = slice(0, half) if self.neox else slice(0, self.rope_dim, 2)
         b = slice(half, self.rope_dim) if self.neox else slice(1, self.rope_dim, 2)
@@ -210,41 +316,107 @@ class Model:
         y = x @ self.t[name + ".weight"].T
         return y + self.t[name + ".bias"] if name + ".bias" in self.t else y
 
+    def norm(self, x, name):
+        """The family's norm by the weights of that name."""
+        weight = self.t[name + ".weight"] if not self.family.get("bare") else 1.0
+        if self.family.get("layer"):
+            return layer_norm(x, weight, self.t.get(name + ".bias", 0.0), self.eps)
+        return rms_norm(x, weight, self.eps)
+
+    def qk_norm(self, x, name):
+        """x: [tokens, heads, key_dim]"""
+        if name + ".weight" not in self.t:
+            return x
+        if self.family["qk"] == "whole":
+            return self.norm(x.reshape(len(x), -1), name).reshape(x.shape)
+        return self.norm(x, name)  # weights [key_dim] or [heads, key_dim]
+
+    def qkv(self, x, il):
+        blk = "blk.%d." % il
+        if blk + "attn_qkv.weight" in self.t:
+            all_heads = self.linear(x, blk + "attn_qkv")
+            q, kv = self.heads[il] * self.key_dim, self.kv_heads[il] * self.key_dim
+            return np.split(all_heads, [q, q + kv], -1)
+        return [self.linear(x, blk + "attn_" + name) for name in "qkv"]
+
     def attention(self, x, il):
         n, blk = len(x), "blk.%d." % il
-        q = self.linear(x, blk + "attn_q").reshape(n, self.heads[il], self.key_dim)
-        k = self.linear(x, blk + "attn_k").reshape(n, self.kv_heads[il], self.key_dim)
-        v = self.linear(x, blk + "attn_v").reshape(n, self.kv_heads[il], self.value_dim)
-        if blk + "attn_q_norm.weight" in self.t:
-            q = rms_norm(q, self.t[blk + "attn_q_norm.weight"], self.eps)
-            k = rms_norm(k, self.t[blk + "attn_k_norm.weight"], self.eps)
-        q, k = self.rope(q), self.rope(k)
+        q, k, v = self.qkv(x, il)
+        if self.clamp:
+            q, k, v = (np.clip(a, -self.clamp, self.clamp) for a in (q, k, v))
+        q = q.reshape(n, self.heads[il], self.key_dim)
+        k = k.reshape(n, self.kv_heads[il], self.key_dim)
+        v = v.reshape(n, self.kv_heads[il], self.value_dim)
+        if self.family.get("late"):
+            q, k = self.rope(q, il), self.rope(k, il)
+        q, k = self.qk_norm(q, blk + "attn_q_norm"), self.qk_norm(k, blk + "attn_k_norm")
+        if not self.family.get("late"):
+            q, k = self.rope(q, il), self.rope(k, il)
         if self.temperature:
             turns = np.floor(np.arange(n) / self.original)
             q = q * (1 + self.temperature * np.log(1 + turns))[:, None, None]
         group = self.heads[il] // self.kv_heads[il]
-        future = np.triu(np.full((n, n), -np.inf), 1)
+        distance = np.arange(n)[:, None] - np.arange(n)
+        unseen = distance < 0
+        if self.windows[il]:
+            unseen |= distance >= self.windows[il]
         out = np.empty((n, self.heads[il], self.value_dim))
         for h in range(self.heads[il]):
-            score = q[:, h] @ k[:, h // group].T * self.attn_scale + future
+            score = q[:, h] @ k[:, h // group].T * self.attn_scale
+            if self.score_cap:
+                score = self.score_cap * np.tanh(score / self.score_cap)
+            score = np.where(unseen, -np.inf, score - self.slopes[h] * distance)
             weight = np.exp(score - score.max(-1, keepdims=True))
             out[:, h] = weight / weight.sum(-1, keepdims=True) @ v[:, h // group]
         return self.linear(out.reshape(n, -1), blk + "attn_output")
 
+    def ffn(self, x, il):
+        blk = "blk.%d." % il
+        act, gate = self.family.get("act", silu), self.family.get("gate", "own")
+        up = self.linear(x, blk + "ffn_up")
+        if gate == "own":
+            up = act(self.linear(x, blk + "ffn_gate")) * up
+        elif gate == "fused":
+            first, second = np.split(up, 2, -1)
+            up = act(first) * second
+        else:
+            up = act(up)
+        return self.linear(up, blk + "ffn_down")
+
+    def layer(self, x, il):
+        blk, post = "blk.%d." % il, self.family.get("post") or self.family.get("only_post")
+        before = lambda x, name: x if self.family.get("only_post") else self.norm(x, blk + name)
+        after = lambda x, name: self.norm(x, blk + name) if post else x
+        has_ffn_norm = blk + "ffn_norm.weight" in self.t
+        is_parallel = self.family.get("parallel")
+        if self.arch == "gptneox":
+            is_parallel = self.get("use_parallel_residual")
+        if self.arch == "stablelm":
+            is_parallel = not has_ffn_norm
+        if is_parallel:
+            second = "attn_norm_2" if blk + "attn_norm_2.weight" in self.t else "attn_norm"
+            of_ffn = "ffn_norm" if has_ffn_norm else "attn_norm"
+            return (x + self.attention(before(x, second), il)
+                    + self.ffn(before(x, of_ffn), il))
+        n = self.attention(before(x, "attn_norm"), il)
+        x = x + after(n, "post_attention_norm") * self.residual_scale
+        name = "post_attention_norm" if self.arch == "seed_oss" else "ffn_norm"
+        n = self.ffn(before(x, name), il)
+        return x + after(n, "post_ffw_norm") * self.residual_scale
+
     def logits(self, ids):
         """[tokens, vocabulary]"""
         x = self.t["token_embd.weight"][np.array(ids)] * self.embed_scale
+        if "position_embd.weight" in self.t:
+            x = x + self.t["position_embd.weight"][: len(x)]
+        if "token_embd_norm.weight" in self.t:
+            x = self.norm(x, "token_embd_norm")
         for il in range(self.layers):
-            blk = "blk.%d." % il
-            n = rms_norm(x, self.t[blk + "attn_norm.weight"], self.eps)
-            x = x + self.attention(n, il) * self.residual_scale
-            n = rms_norm(x, self.t[blk + "ffn_norm.weight"], self.eps)
-            mixed = silu(self.linear(n, blk + "ffn_gate")) * self.linear(n, blk + "ffn_up")
-            x = x + self.linear(mixed, blk + "ffn_down") * self.residual_scale
-        x = rms_norm(x, self.t["output_norm.weight"], self.eps)
-        if "output.weight" in self.t:
-            return self.linear(x, "output") / self.logit_scale
-        return x @ self.t["token_embd.weight"].T / self.logit_scale
+            x = self.layer(x, il)
+        x = self.norm(x, "output_norm")
+        head = "output" if "output.weight" in self.t else "token_embd"
+        y = self.linear(x, head) * self.logit_scale
+        return self.logit_cap * np.tanh(y / self.logit_cap) if self.logit_cap else y
 
 
 if __name__ == "__main__":
