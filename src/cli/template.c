@@ -1,6 +1,7 @@
 /* hearth template: renders a chat template with a JSON context. For people who debug prompts: the
  * context is passed as it is, so that the output is what Jinja2 gives. */
 #include <getopt.h>
+#include <stdio.h>
 
 #include "base/json.h"
 #include "base/mem.h"
@@ -168,6 +169,8 @@ static bool render_model(const char *path, json_t *context, const struct chat_re
         default_token(context, "eos_token", gguf, STR("tokenizer.ggml.eos_token_id"), err);
     if (!good) {
         err_wrap(err, "%s", str_quote(quoted, str_of(path)));
+    } else if (str_eq(str_of(source.origin), STR("built-in"))) {
+        fprintf(stderr, "hearth: the model brings no chat template; a built-in one is used\n");
     }
     good = good && render(context, source.text, opts, err);
     gguf_close(gguf);
