@@ -157,6 +157,46 @@ static void test_language(void **state)
     assert_int_equal(bad, 0);
 }
 
+/* A million tokens of text: no bound of a template may refuse what a long context takes, nor may it
+ * be slow. 4 MiB take under 0.2 s in an optimised build. */
+static void test_long_message(void **state)
+{
+    static const char words[] = "The <think>quick</think> na\xC3\xAFve fox. \n";
+    enum { BYTES = 4 << 20, WORD = sizeof(words) - 1 };
+    (void)state;
+    json_t *root = load_json(TEST_DATA "/templates", "goldens.json"), *rows;
+    const char *file;
+    char *bytes = mem_alloc(BYTES, 1);
+    assert_non_null(bytes);
+    for (size_t i = 0; i + WORD <= BYTES; i += WORD) {
+        memcpy(bytes + i, words, WORD);
+    }
+    const size_t len = (size_t)BYTES / WORD * WORD;
+    json_t *content = json_stringn(bytes, len);
+    assert_non_null(content);
+    json_t *context =
+        json_pack("{s:[{s:s,s:o}],s:b,s:s,s:s}", "messages", "role", "user", "content", content,
+                  "add_generation_prompt", 1, "bos_token", "<s>", "eos_token", "</s>");
+    json_object_foreach(json_object_get(root, "templates"), file, rows)
+    {
+        char path[1024], *got;
+        struct err err;
+        size_t source_len, got_len;
+        snprintf(path, sizeof(path), TEST_DATA "/templates/%s", file);
+        char *source = os_file_slurp(path, FILE_BYTES_MAX, &source_len, &err);
+        assert_non_null(source);
+        if (!render((struct str){source, source_len}, context, &got, &got_len)) {
+            fail_msg("%s: %s", file, got);
+        }
+        assert_true(got_len >= len - 2); /* some trim */
+        mem_free(got);
+        mem_free(source);
+    }
+    json_decref(context);
+    json_decref(root);
+    mem_free(bytes);
+}
+
 /* Every allocation fails once: an error, no leak, no crash. */
 static void test_no_memory(void **state)
 {
@@ -188,9 +228,8 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_real_templates),
-        cmocka_unit_test(test_more_templates),
-        cmocka_unit_test(test_language),
+        cmocka_unit_test(test_real_templates), cmocka_unit_test(test_more_templates),
+        cmocka_unit_test(test_language),       cmocka_unit_test(test_long_message),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
