@@ -2,6 +2,7 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
+#include <malloc.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -126,6 +127,23 @@ static uint64_t statm_pages(int column)
 uint64_t os_memory_rss(void)
 {
     return statm_pages(1);
+}
+
+/* glibc raises both limits with each large block that is freed, up to 32 and 64 MiB, and then keeps
+ * that much in each thread's arena; set by hand they stay. */
+void os_memory_keep_small(void)
+{
+#ifdef __GLIBC__
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);
+    mallopt(M_TRIM_THRESHOLD, 1 << 20);
+#endif
+}
+
+void os_memory_trim(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }
 
 static uint64_t left_of(uint64_t limit, uint64_t used)

@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <mach-o/dyld.h>
 #include <mach/mach.h>
+#include <malloc/malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -80,6 +81,16 @@ uint64_t os_memory_rss(void)
     kern_return_t rc =
         task_info(mach_task_self(), MACH_TASK_BASIC_INFO, (task_info_t)&info, &count);
     return rc == KERN_SUCCESS ? info.resident_size : 0;
+}
+
+void os_memory_keep_small(void)
+{
+    /* large blocks are mappings of their own there anyway */
+}
+
+void os_memory_trim(void)
+{
+    malloc_zone_pressure_relief(NULL, 0);
 }
 
 uint64_t os_memory_available(void)

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #include "base/mem.h"
 #include "base/os.h"
 #include "cli/cli.h"
+#include "engine/disk.h"
 #include "route/bundled.h"
 #include "route/places.h"
 #include "route/registry.h"
@@ -101,6 +103,7 @@ struct serve {
     size_t listen_count;
     struct server_list keys;
     struct arena arena;
+    struct engine_disk *disk;
     struct route_registry *registry;
     struct server *server;
     bool is_settled; /* every model is loaded or has failed */
@@ -252,6 +255,57 @@ static bool local_params(const struct server_settings *settings, struct route_lo
            err_set(err, ERR_USAGE, "--kv: unknown type");
 }
 
+/* FOLDER/prefix of --cache-dir, else of the user's caches; empty when there is no such place. */
+static struct str find_cache_folder(struct serve *serve)
+{
+    struct buf path = {0};
+    struct str base = serve->settings.cache_dir, xdg = str_of(getenv("XDG_CACHE_HOME"));
+    struct str home = str_of(getenv("HOME"));
+    if (base.len) {
+        buf_add(&path, base);
+    } else if (xdg.len && xdg.ptr[0] == '/') { /* else invalid, says the XDG specification */
+        buf_add(&path, xdg);
+        buf_add_text(&path, "/hearth");
+    } else if (home.len) {
+        buf_add(&path, home);
+        buf_add_text(&path, "/.cache/hearth");
+    }
+    if (path.len) {
+        buf_add_text(&path, "/prefix");
+    }
+    struct str found = {path.failed ? NULL : arena_copy(&serve->arena, buf_view(&path)), path.len};
+    buf_deinit(&path);
+    return found.ptr ? found : (struct str){0};
+}
+
+/* A folder in use is an error: two servers would not find each other's pages, and nobody would know
+ * why. One that cannot be had is an error only when it was asked for. */
+static bool open_disk(struct serve *serve, struct err *err)
+{
+    struct server_settings *settings = &serve->settings;
+    if (settings->cache_disk == 0 || settings->cache_share == 0) {
+        return true;
+    }
+    struct str folder = find_cache_folder(serve);
+    if (folder.len) {
+        serve->disk = engine_disk_open(folder.ptr, settings->cache_disk, err);
+    } else {
+        err_set(err, ERR_IO, "neither XDG_CACHE_HOME nor HOME says where");
+    }
+    if (serve->disk) {
+        return true;
+    }
+    if (err->code == ERR_BUSY) {
+        return err_wrap(err, "--cache-dir (give each server its own, or --cache-disk 0)");
+    }
+    if (settings->cache_dir.len) {
+        return err_wrap(err, "--cache-dir");
+    }
+    log_write(LOG_WARN, "prompts are not kept on disk", LOG_FIELDS(LOG_C("why", err->text)));
+    *err = (struct err){0};
+    return true;
+}
+
 static bool server_params_of(struct serve *serve, struct server_params *out, struct err *err)
 {
     const struct server_settings *settings = &serve->settings;
@@ -301,9 +355,10 @@ static bool set_up(struct serve *serve, int argc, char **argv, struct err *err)
     }
     /* Binding comes first: it is quick, and a refusal of an open bind should not wait for files. */
     if (!server_params_of(serve, &params, err) || !server_check_bind(&params, err) ||
-        !open_news(err)) {
+        !open_news(err) || !open_disk(serve, err)) {
         return false;
     }
+    registry.local.disk = serve->disk;
     registry.models = serve->models;
     registry.model_count = serve->model_count;
     serve->registry = route_registry_create(&registry, err);
@@ -432,6 +487,7 @@ int cli_serve(int argc, char **argv)
             return 0;
         }
     }
+    os_memory_keep_small();
     serve.arena = arena_init(0);
     int status;
     if (set_up(&serve, argc, argv, &err)) {
@@ -447,6 +503,7 @@ int cli_serve(int argc, char **argv)
         _exit(status); /* a load cannot be interrupted, and nothing is lost with it */
     }
     route_registry_destroy(serve.registry);
+    engine_disk_close(serve.disk);
     server_settings_deinit(&serve.settings);
     arena_deinit(&serve.arena);
     return status;

@@ -15,9 +15,13 @@
 #include "api/render.h"
 #include "api/request.h"
 #include "base/mem.h"
+#include "base/os.h"
 #include "server/exchange.h"
 
-enum { PULL_BYTES = 32 << 10 }; /* rendered per turn, so that streams take turns */
+enum {
+    PULL_BYTES = 32 << 10, /* rendered per turn, so that streams take turns */
+    LARGE_BYTES = 1 << 20, /* a body whose heap is worth giving back */
+};
 
 struct generation {
     atomic_int refs;
@@ -38,7 +42,7 @@ struct generation {
     struct engine_stream **streams; /* [stream_count], one per choice */
     size_t stream_count;
     size_t next_choice; /* whose turn it is to be read first */
-    bool has_begun, has_ended;
+    bool has_begun, has_ended, is_large;
 };
 
 static void close_streams(struct generation *generation)
@@ -63,6 +67,9 @@ static void unref(struct generation *generation)
     api_render_deinit(&generation->render);
     api_request_deinit(&generation->request);
     server_exchange_free_body(generation->server, &generation->body);
+    if (generation->is_large) {
+        os_memory_trim(); /* JSON and tokens of 32 MiB are ten times that */
+    }
     pthread_mutex_destroy(&generation->lock);
     mem_free(generation);
 }
@@ -186,6 +193,7 @@ static enum server_step start(struct server_exchange *exchange, const struct api
     generation->dialect = dialect;
     generation->exchange = exchange;
     generation->body = exchange->body;
+    generation->is_large = exchange->body.len > LARGE_BYTES;
     exchange->body = (struct buf){0};
     memcpy(generation->id, exchange->id, sizeof generation->id);
     generation->tenant_len = server_access_tenant(

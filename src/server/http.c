@@ -493,6 +493,8 @@ static bool collect(struct server_exchange *exchange, const char *bytes, size_t 
         err_set_memory(&exchange->fault, exchange->body.len + len);
     }
     atomic_fetch_sub(&server->bodies_bytes, len);
+    /* A body that nobody will read must not keep the others out of the budget. */
+    server_exchange_free_body(server, &exchange->body);
     exchange->discarded_bytes += len;
     return exchange->discarded_bytes <= DISCARD_BYTES_MAX;
 }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import net from 'node:net';
-import { chat, metric, post, raw, sanitizer, serve, sleep, slow, status, usage } from './hearth.mjs';
+import { chat, hasProc, metric, post, raw, sanitizer, serve, sleep, slow, status, usage } from './hearth.mjs';
 
 let server;
 const timeouts = ['--header-timeout', '1', '--body-timeout', '1', '--idle-timeout', '2',
@@ -113,6 +113,29 @@ test('C4: bodies up to 32 MiB are read, larger ones refused', async () => {
     method: 'POST', body: stream, duplex: 'half', headers: { 'content-type': 'application/json' },
   });
   assert.equal(chunked.status, 413);
+});
+
+test('C4: a body that is refused makes room for the others', async () => {
+  const small = await serve(['--bodies-mib', '8']);
+  const text = 'a'.repeat(1000 << 10);
+  const codes = await Promise.all(
+    Array.from({ length: 24 }, async () => (await (await post(small, '/v1/chat/completions', chat(text))).json()).error.code),
+  );
+  const read = codes.filter((code) => code === 'context_length_exceeded').length;
+  assert.ok(read >= 7, `${read} of 24 bodies of 1 MiB were read within a budget of 8`);
+  assert.equal(read + codes.filter((code) => code === 'overloaded').length, 24, `${codes}`);
+  await small.stop();
+});
+
+test('C4: the memory of large bodies is given back', { skip: !hasProc || sanitizer !== '' }, async () => {
+  const before = usage(server.pid).rss;
+  for (let round = 0; round < 3; round++) {
+    assert.equal((await post(server, '/v1/chat/completions', chat('a'.repeat(16 << 20)))).status, 400);
+  }
+  const growth = () => (usage(server.pid).rss - before) / (1 << 20);
+  for (let i = 0; i < 100 && growth() > 32; i++) await sleep(50); // it happens after the answer
+  const grown = growth();
+  assert.ok(grown < 32, `${grown.toFixed(0)} MiB more than before`);
 });
 
 test('C5: pipelined requests are answered in order', async () => {
