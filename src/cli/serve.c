@@ -385,6 +385,16 @@ static double mib(uint64_t bytes)
     return (double)bytes / (1 << 20);
 }
 
+static void print_machine(void)
+{
+    char name[96], quoted[STR_QUOTE_MAX];
+    os_cpu_name(name);
+    printf("machine: %s, %zu cores, %s; %.1f GiB of memory, %.1f free for us\n",
+           str_quote(quoted, str_of(name)), os_cpu_cores(), cpu_level_name(cpu_level_detect()),
+           mib(os_memory_total()) / 1024, mib(os_memory_available()) / 1024);
+    fflush(stdout);
+}
+
 static void print_model(const struct route_entry *entry)
 {
     char quoted[STR_QUOTE_MAX];
@@ -465,6 +475,7 @@ static int serve_until_told(struct serve *serve, struct err *err)
 {
     uint64_t told = 0;
     print_addresses(serve);
+    print_machine();
     for (;;) {
         char what = wait_news(-1);
         if (what == 'M' && !on_news_of_models(serve, &told, err)) {
