@@ -89,8 +89,8 @@ uint64_t os_memory_available(void);
 uint64_t os_memory_total(void); /* installed RAM */
 uint64_t os_memory_rss(void);   /* resident bytes of this process now */
 
-/* For a process that runs long: what it frees goes back to the system, blocks from 1 MiB at once, the
- * rest with os_memory_trim, which takes milliseconds. */
+/* For a process that runs long: what it frees goes back to the system, blocks from 1 MiB at once,
+ * the rest with os_memory_trim, which takes milliseconds. */
 void os_memory_keep_small(void);
 void os_memory_trim(void);
 
