@@ -416,12 +416,15 @@ static bool slice_part(struct render *r, struct val v, bool *given, int64_t *out
     return true;
 }
 
-/* PySlice_AdjustIndices: *start, *step and the number of items for a sequence of `count`. */
-static bool slice_bounds(struct render *r, struct val *parts, int64_t count, int64_t *start,
-                         int64_t *step, int64_t *items)
+struct bounds {
+    int64_t start, stop, step, items;
+};
+
+/* PySlice_AdjustIndices for a sequence of `count`. */
+static bool slice_bounds(struct render *r, struct val *parts, int64_t count, struct bounds *b)
 {
     bool has_start, has_stop, has_step;
-    int64_t stop = 0;
+    int64_t *start = &b->start, *step = &b->step, stop = 0;
     *step = 1;
     *start = 0;
     if (!slice_part(r, parts[0], &has_start, start) || !slice_part(r, parts[1], &has_stop, &stop) ||
@@ -449,10 +452,11 @@ static bool slice_bounds(struct render *r, struct val *parts, int64_t count, int
     } else if (stop > high) {
         stop = high;
     }
+    b->stop = stop;
     if (*step > 0) {
-        *items = *start < stop ? (stop - *start - 1) / *step + 1 : 0;
+        b->items = *start < stop ? (stop - *start - 1) / *step + 1 : 0;
     } else {
-        *items = stop < *start ? (*start - stop - 1) / -*step + 1 : 0;
+        b->items = stop < *start ? (*start - stop - 1) / -*step + 1 : 0;
     }
     return true;
 }
@@ -483,19 +487,19 @@ static bool slice_chars(struct render *r, struct txt *t, int64_t start, int64_t 
 
 static bool slice_text(struct render *r, struct txt *t, struct val *parts, struct val *out)
 {
-    int64_t start, step, items;
-    if (!slice_bounds(r, parts, (int64_t)chat_text_chars(t), &start, &step, &items) ||
+    struct bounds b;
+    if (!slice_bounds(r, parts, (int64_t)chat_text_chars(t), &b) ||
         !chat_step(r, 1 + t->len / 64)) {
         return false;
     }
-    if (items == 0) {
+    if (b.items == 0) {
         return chat_text_slice(r, t, 0, 0, out);
     }
-    if (step == 1) {
-        return chat_text_slice(r, t, chat_text_offset(t, (size_t)start),
-                               chat_text_offset(t, (size_t)(start + items)), out);
+    if (b.step == 1) {
+        return chat_text_slice(r, t, chat_text_offset(t, (size_t)b.start),
+                               chat_text_offset(t, (size_t)(b.start + b.items)), out);
     }
-    if (!slice_chars(r, t, start, step, items, out)) {
+    if (!slice_chars(r, t, b.start, b.step, b.items, out)) {
         return false;
     }
     out->text->markup = t->markup;
@@ -504,7 +508,7 @@ static bool slice_text(struct render *r, struct txt *t, struct val *parts, struc
 
 bool chat_get_slice(struct render *r, struct val obj, struct val *parts, struct val *out)
 {
-    int64_t start, step, items;
+    struct bounds b;
     switch (obj.kind) {
     case VAL_UNDEFINED:
         return chat_fail_undefined(r, obj);
@@ -512,38 +516,36 @@ bool chat_get_slice(struct render *r, struct val obj, struct val *parts, struct 
         return slice_text(r, obj.text, parts, out);
     case VAL_LIST:
     case VAL_TUPLE: {
-        if (!chat_list_load(r, obj.list) ||
-            !slice_bounds(r, parts, (int64_t)obj.list->count, &start, &step, &items) ||
-            !chat_step(r, (uint64_t)items)) {
+        if (!chat_list_load(r, obj.list) || !slice_bounds(r, parts, (int64_t)obj.list->count, &b) ||
+            !chat_step(r, (uint64_t)b.items)) {
             return false;
         }
-        struct list *l = chat_list_new(r, (size_t)items);
+        struct list *l = chat_list_new(r, (size_t)b.items);
         if (!l) {
             return false;
         }
-        for (int64_t i = 0, index = start; i < items; i++, index += i < items ? step : 0) {
+        for (int64_t i = 0, index = b.start; i < b.items; i++, index += i < b.items ? b.step : 0) {
             l->items[l->count++] = obj.list->items[index];
         }
         *out = obj.kind == VAL_LIST ? val_list(l) : val_tuple(l);
         return true;
     }
     case VAL_RANGE: {
-        if (!slice_bounds(r, parts, (int64_t)chat_range_count(obj.range), &start, &step, &items)) {
+        if (!slice_bounds(r, parts, (int64_t)chat_range_count(obj.range), &b)) {
             return false;
         }
         struct range *range = chat_alloc(r, 1, sizeof(*range));
         if (!range) {
             return false;
         }
-        int64_t inner;
-        if (__builtin_mul_overflow(obj.range->step, step, &inner)) {
-            inner = step < 0 ? -INT64_MAX : INT64_MAX;
-        }
-        int64_t from = obj.range->start + start * obj.range->step;
-        int64_t stop;
-        if (__builtin_mul_overflow(inner, items, &stop) ||
-            __builtin_add_overflow(from, stop, &stop)) {
-            stop = inner < 0 ? INT64_MIN : INT64_MAX;
+        const struct range *of = obj.range;
+        int64_t from, stop, inner; /* as Python: the items at the bounds, were there any */
+        if (__builtin_mul_overflow(of->step, b.step, &inner) ||
+            __builtin_mul_overflow(of->step, b.start, &from) ||
+            __builtin_add_overflow(from, of->start, &from) ||
+            __builtin_mul_overflow(of->step, b.stop, &stop) ||
+            __builtin_add_overflow(stop, of->start, &stop)) {
+            return chat_fail(r, "an integer beyond 64 bits");
         }
         *range = (struct range){.start = from, .stop = stop, .step = inner};
         *out = (struct val){.kind = VAL_RANGE, .range = range};

@@ -1,5 +1,6 @@
 /* Expressions, by walking the tree. Each level of depth costs at most about 1 KiB of C stack (2 KiB
  * under ASan), and the walk counts it (chat_eval_enter). */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -54,10 +55,25 @@ static bool eval_compare(struct render *r, struct activation *act, const struct 
     return true;
 }
 
+static bool is_negative(struct val v)
+{
+    return v.kind == VAL_FLOAT ? signbit(v.real) && !isnan(v.real)
+                               : v.kind == VAL_INT && v.integer < 0;
+}
+
+/* Jinja2 writes a folded constant into Python as it prints: "-2 ** x", which is -(2 ** x). */
+static bool folded_power(struct render *r, struct val a, struct val b, struct val *out)
+{
+    return chat_math(r, OP_SUB, val_int(0), a, &a) && chat_math(r, OP_POW, a, b, &a) &&
+           (a.kind == VAL_FLOAT ? (*out = val_float(-a.real), true)
+                                : chat_math(r, OP_SUB, val_int(0), a, out));
+}
+
 static bool eval_math(struct render *r, struct activation *act, const struct node *n,
                       struct val *out)
 {
     struct val a, b;
+    bool constant = n->a->constant;
     if (!chat_eval(r, act, n->a, &a)) {
         return false;
     }
@@ -66,7 +82,11 @@ static bool eval_math(struct render *r, struct activation *act, const struct nod
             return false;
         }
         r->line = n->line;
-        if (!chat_math(r, n->ops[i], a, b, &a)) {
+        const bool folded = constant;
+        constant = constant && n->items.items[i]->constant;
+        if (n->ops[i] == OP_POW && folded && !constant && is_negative(a)
+                ? !folded_power(r, a, b, &a)
+                : !chat_math(r, n->ops[i], a, b, &a)) {
             return false;
         }
     }

@@ -138,6 +138,27 @@ static bool put_line(struct wrapper *w, size_t from, size_t to)
     return chat_build_text(w->b, w->t, from, to);
 }
 
+/* Where to cut a word that starts at `from` for a line with `room` characters left: behind the last
+ * hyphen in there that something else precedes, else where the room ends. */
+static size_t cut_word(const struct wrapper *w, size_t from, int64_t room)
+{
+    struct str s = w->s;
+    size_t end = from;
+    for (int64_t i = 0; i < room; i++) {
+        end = forward(s, end);
+    }
+    size_t hyphen = end;
+    while (w->break_hyphens && hyphen > from && s.ptr[hyphen - 1] != '-') {
+        hyphen--;
+    }
+    for (size_t i = from; w->break_hyphens && i + 1 < hyphen; i++) {
+        if (s.ptr[i] != '-') {
+            return hyphen;
+        }
+    }
+    return end;
+}
+
 static bool wrap_line(struct wrapper *w)
 {
     struct str s = w->s;
@@ -148,6 +169,7 @@ static bool wrap_line(struct wrapper *w)
         }
         size_t start = at, end = at, text_end = at;
         int64_t used = 0;
+        bool is_cut = false; /* behind nothing: then blanks before it are not the line's end */
         while (end < s.len) {
             size_t next = chunk_end(w, end);
             int64_t n = chars_of(str_slice(s, end, next));
@@ -156,33 +178,8 @@ static bool wrap_line(struct wrapper *w)
             }
             if (used + n > w->width) {
                 if (n > w->width && w->break_words) { /* a word longer than a line is cut */
-                    int64_t room = w->width < 1 ? 1 : w->width - used;
-                    size_t cut = end;
-                    struct str chunk = str_slice(s, end, next);
-                    if (w->break_hyphens && n > room) {
-                        size_t stop = end;
-                        for (int64_t i = 0; i < room; i++) {
-                            stop = forward(s, stop);
-                        }
-                        size_t hyphen = stop;
-                        while (hyphen > end && s.ptr[hyphen - 1] != '-') {
-                            hyphen--;
-                        }
-                        bool other = false;
-                        for (size_t i = end; i + 1 < hyphen; i++) {
-                            other |= s.ptr[i] != '-';
-                        }
-                        if (hyphen > end + 1 && other) {
-                            cut = hyphen;
-                        }
-                    }
-                    for (int64_t i = 0; cut == end && i < room && chunk.len; i++) {
-                        cut = forward(s, end);
-                        for (int64_t j = 1; j < room; j++) {
-                            cut = forward(s, cut);
-                        }
-                    }
-                    end = cut;
+                    is_cut = used == w->width;
+                    end = cut_word(w, end, w->width - used);
                 } else if (end == start) {
                     end = next; /* alone on its line */
                 }
@@ -192,7 +189,7 @@ static bool wrap_line(struct wrapper *w)
             end = next;
         }
         text_end = end;
-        while (text_end > start && is_wrap_space(code_at(s, back(s, text_end)))) {
+        while (!is_cut && text_end > start && is_wrap_space(code_at(s, back(s, text_end)))) {
             text_end = back(s, text_end);
         }
         if (text_end > start && !put_line(w, start, text_end)) {
