@@ -266,7 +266,7 @@ static struct str find_cache_folder(struct serve *serve)
     } else if (xdg.len && xdg.ptr[0] == '/') { /* else invalid, says the XDG specification */
         buf_add(&path, xdg);
         buf_add_text(&path, "/hearth");
-    } else if (home.len) {
+    } else if (home.len && os_path_exists(home.ptr)) { /* no home is made for a cache */
         buf_add(&path, home);
         buf_add_text(&path, "/.cache/hearth");
     }
@@ -278,8 +278,8 @@ static struct str find_cache_folder(struct serve *serve)
     return found.ptr ? found : (struct str){0};
 }
 
-/* A folder in use is an error: two servers would not find each other's pages, and nobody would know
- * why. One that cannot be had is an error only when it was asked for. */
+/* One process at a time has a folder. Without the one that was asked for the server does not start;
+ * without the default one it serves and says that it keeps nothing. */
 static bool open_disk(struct serve *serve, struct err *err)
 {
     struct server_settings *settings = &serve->settings;
@@ -294,9 +294,6 @@ static bool open_disk(struct serve *serve, struct err *err)
     }
     if (serve->disk) {
         return true;
-    }
-    if (err->code == ERR_BUSY) {
-        return err_wrap(err, "--cache-dir (give each server its own, or --cache-disk 0)");
     }
     if (settings->cache_dir.len) {
         return err_wrap(err, "--cache-dir");

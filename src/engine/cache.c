@@ -198,11 +198,14 @@ static void enter_idle(struct engine_cache *cache, uint32_t page)
     cache->idle_count++;
 }
 
-/* Takes a page out of the index. */
+/* Takes a page out of the index, and with it those behind it: an idle page has none but pinned ones
+ * (whose parents are not pinned), at most ENGINE_WRITES_MAX. */
 static void forget(struct engine_cache *cache, uint32_t page)
 {
     struct engine_cache_node *node = &cache->nodes[page];
-    assert(node->child == ENGINE_CACHE_NONE);
+    while (node->child != ENGINE_CACHE_NONE) {
+        forget(cache, node->child);
+    }
     if (node->is_idle) {
         leave_idle(cache, page);
     }
@@ -343,6 +346,16 @@ void engine_cache_release(struct engine_cache *cache, const uint32_t *list, uint
     while (cache->idle_count > cache->idle_max) {
         forget(cache, cache->oldest);
     }
+}
+
+bool engine_cache_pin(struct engine_cache *cache, uint32_t page)
+{
+    const uint64_t there = (uint64_t)cache->pages.unused_count + cache->idle_count;
+    if (cache->nodes[page].is_idle && there <= cache->promised) {
+        return false;
+    }
+    hold(cache, page);
+    return true;
 }
 
 uint32_t engine_cache_used(const struct engine_cache *cache)

@@ -78,10 +78,14 @@ uint32_t engine_cache_match(struct engine_cache *cache, uint32_t parent,
 uint32_t engine_cache_publish(struct engine_cache *cache, uint32_t parent,
                               const struct engine_salt *salt, const text_id *tokens, uint32_t page);
 
+/* A further reference to an indexed page, given back with engine_cache_release; false when a
+ * promise needs the page. */
+bool engine_cache_pin(struct engine_cache *cache, uint32_t page);
+
 /* Gives back the references of a sequence to its pages, in their order. */
 void engine_cache_release(struct engine_cache *cache, const uint32_t *list, uint32_t count);
 
-/* Pages in sequences. */
+/* Pages in sequences (and pinned ones). */
 uint32_t engine_cache_used(const struct engine_cache *cache);
 
 #endif

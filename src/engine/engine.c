@@ -87,6 +87,10 @@ struct engine *engine_create(const struct engine_params *params, struct err *err
         engine_destroy(engine);
         return NULL;
     }
+    if (!engine_spill_init(engine, err)) {
+        engine_destroy(engine);
+        return NULL;
+    }
     engine->stats.pages_total = plan->kv_pages;
     mark_ends(engine);
     int fault = pthread_create(&engine->worker, NULL, engine_worker, engine);
@@ -111,6 +115,7 @@ void engine_destroy(struct engine *engine)
         pthread_mutex_unlock(&engine->lock);
         pthread_join(engine->worker, NULL);
     }
+    engine_spill_deinit(engine);
     engine_cache_deinit(&engine->cache);
     mem_free(engine->running);
     mem_free(engine->batch);

@@ -23,6 +23,13 @@
 
 struct engine;
 struct engine_stream;
+struct engine_disk; /* disk.h */
+
+enum { ENGINE_DIGEST_BYTES = 32 };
+
+struct engine_digest { /* SHA-256 */
+    uint8_t bytes[ENGINE_DIGEST_BYTES];
+};
 
 struct engine_params {
     struct model *model;      /* borrowed; must outlive the engine */
@@ -35,6 +42,9 @@ struct engine_params {
     uint32_t logits_rows_max; /* as given to the model; 0: sequences_max */
     uint32_t cache_percent;   /* of the pages, that may keep beginnings of ended sequences for new
                                  ones; 0: sequences share nothing */
+    struct engine_disk *disk; /* borrowed, where pages are kept beyond this engine; NULL: nowhere.
+                                 Needs cache_percent > 0 */
+    struct engine_digest identity; /* with a disk: engine_identity */
 };
 
 /* Sampling, in the order in which it is applied. Names and neutral values as in llama-server;

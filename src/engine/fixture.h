@@ -37,6 +37,7 @@ struct fixture_params {
     uint32_t sequences, batch_rows, chunk, queue, ctx,
         kv_tokens; /* 0: 8, 64, batch, 16, 256, all */
     bool no_cache;
+    struct engine_disk *disk;
 };
 
 static inline void fixture_open(struct fixture *f, const struct fixture_params *p)
@@ -68,6 +69,7 @@ static inline void fixture_open(struct fixture *f, const struct fixture_params *
                 .prefill_chunk = p->chunk,
                 .queue_max = p->queue ? p->queue : 16,
                 .cache_percent = p->no_cache ? 0 : 100,
+                .disk = p->disk,
             },
             &err);
     }

@@ -148,6 +148,7 @@ bool engine_sequence_admit(struct engine *engine, struct engine_sequence *seq)
         seq->held_count = seq->published = seq->kv_count = seq->cached_tokens = 0;
         return false;
     }
+    engine_spill_load(engine, seq);
     if (miss.is_near) {
         seq->near_miss = (struct engine_near_miss){true, miss.position, seq->tokens[miss.position]};
     }
@@ -178,11 +179,25 @@ static void publish(struct engine *engine, struct engine_sequence *seq, uint32_t
 {
     const uint32_t full = seq->kv_count / KV_PAGE_TOKENS;
     for (; seq->published < full && seq->published < most; seq->published++) {
-        const uint32_t i = seq->published;
-        seq->pages[i] = engine_cache_publish(
-            &engine->cache, i ? seq->pages[i - 1] : ENGINE_CACHE_NONE, &seq->salt,
-            seq->tokens + (size_t)i * KV_PAGE_TOKENS, seq->pages[i]);
+        const uint32_t i = seq->published, own = seq->pages[i];
+        const uint32_t parent = i ? seq->pages[i - 1] : ENGINE_CACHE_NONE;
+        seq->pages[i] = engine_cache_publish(&engine->cache, parent, &seq->salt,
+                                             seq->tokens + (size_t)i * KV_PAGE_TOKENS, own);
+        if (seq->pages[i] == own) {
+            engine_spill_note(engine, own);
+        }
     }
+}
+
+void engine_sequence_loaded(struct engine *engine, struct engine_sequence *seq, uint32_t pages)
+{
+    seq->kv_count += pages * KV_PAGE_TOKENS;
+    seq->cached_tokens += pages * KV_PAGE_TOKENS;
+    engine->step_stats.cached_tokens += pages * KV_PAGE_TOKENS;
+    if (seq->near_miss.position < seq->kv_count) {
+        seq->near_miss = (struct engine_near_miss){0}; /* memory had less than the disk */
+    }
+    publish(engine, seq, count_shareable(seq));
 }
 
 static void give_back_pages(struct engine *engine, struct engine_sequence *seq, bool keep)
@@ -192,6 +207,7 @@ static void give_back_pages(struct engine *engine, struct engine_sequence *seq, 
     }
     engine_cache_release(&engine->cache, seq->pages, seq->held_count);
     engine_cache_absolve(&engine->cache, seq->page_count - seq->held_count);
+    engine->head_waits = false;
 }
 
 /* ---- ends ---- */

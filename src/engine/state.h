@@ -6,9 +6,11 @@
 #include <pthread.h>
 
 #include "engine/cache.h"
+#include "engine/disk.h"
 #include "engine/engine.h"
 #include "engine/output.h"
 #include "engine/sampler.h"
+#include "engine/spill.h"
 #include "engine/stream.h"
 
 /* One request on its way from the queue to its last event. Owned by the queue, then by the worker.
@@ -33,6 +35,7 @@ struct engine_sequence {
     uint32_t held_count; /* of them that it has */
     uint32_t published;  /* of those that were given to the index, or came from it */
     uint32_t cached_tokens;
+    struct engine_load *load; /* pages are being read from disk; not planned meanwhile */
     struct engine_salt salt;
     struct engine_near_miss near_miss;
 
@@ -57,6 +60,8 @@ struct engine {
     struct engine_sequence **batch;   /* [sequences_max], those of this step in row order */
     uint32_t running_count, batch_count;
     struct engine_cache cache;
+    struct engine_spill spill;
+    bool head_waits;        /* the head of the queue found too few pages */
     struct model_row *rows; /* [batch_rows_max] */
     struct model_seq *seqs; /* [sequences_max] */
     float *logits;          /* [logits_rows_max, vocab_count] */
@@ -69,6 +74,7 @@ struct engine {
     struct engine_sequence *queue_first, *queue_last;
     uint32_t queue_count;
     bool is_stopping, has_cancelled;
+    struct engine_disk_job *disk_done; /* what the disk has finished */
     struct engine_stats stats;
 };
 
@@ -109,6 +115,9 @@ bool engine_sequence_admit(struct engine *engine, struct engine_sequence *seq);
 
 /* Takes what others have computed since, when the next row begins a page. */
 void engine_sequence_catch_up(struct engine *engine, struct engine_sequence *seq);
+
+/* The disk gave `pages` pages behind kv_count. */
+void engine_sequence_loaded(struct engine *engine, struct engine_sequence *seq, uint32_t pages);
 
 /* Pages for its positions below `end`, which were promised. */
 void engine_sequence_reach(struct engine *engine, struct engine_sequence *seq, uint32_t end);

@@ -27,6 +27,7 @@ static struct engine_sequence *take_cancelled(struct engine *engine)
         return NULL;
     }
     engine->has_cancelled = false;
+    engine->head_waits = false; /* it may be another one */
     while (*link) {
         struct engine_sequence *seq = *link;
         if (engine->is_stopping || atomic_load(&seq->stream->is_cancelled)) {
@@ -72,7 +73,8 @@ static uint32_t admit(struct engine *engine)
     uint32_t count = 0;
     while (engine->running_count < engine->params.sequences_max) {
         struct engine_sequence *seq = peek(engine);
-        if (!seq || !engine_sequence_admit(engine, seq)) {
+        engine->head_waits = seq && !engine_sequence_admit(engine, seq);
+        if (!seq || engine->head_waits) {
             break;
         }
         take_head(engine);
@@ -85,11 +87,20 @@ static uint32_t admit(struct engine *engine)
     return count;
 }
 
+/* Nothing can be done before something new comes. Lock held. */
+static bool is_idle(const struct engine *engine)
+{
+    const bool may_admit = engine->queue_first && !engine->head_waits &&
+                           engine->running_count < engine->params.sequences_max;
+    return engine->running_count == engine->spill.loading_count && !may_admit &&
+           !engine->is_stopping && !engine->has_cancelled && !engine->disk_done;
+}
+
 /* Waits for work, admits, and ends what was cancelled while it waited. False: the engine stops. */
 static bool take_work(struct engine *engine, uint32_t *admitted)
 {
     pthread_mutex_lock(&engine->lock);
-    while (!engine->is_stopping && engine->running_count == 0 && !engine->queue_first) {
+    while (is_idle(engine)) {
         pthread_cond_wait(&engine->work, &engine->lock);
     }
     struct engine_sequence *cancelled = take_cancelled(engine);
@@ -101,6 +112,7 @@ static bool take_work(struct engine *engine, uint32_t *admitted)
         engine_sequence_finish(engine, seq, ENGINE_CANCELLED, (struct str){0});
         engine_sequence_destroy(seq);
     }
+    engine_spill_collect(engine);
     *admitted = goes_on ? admit(engine) : 0;
     return goes_on;
 }
@@ -134,7 +146,7 @@ static void end_cancelled(struct engine *engine, bool all)
 {
     for (uint32_t i = 0; i < engine->running_count; i++) {
         struct engine_sequence *seq = engine->running[i];
-        if (all || atomic_load(&seq->stream->is_cancelled)) {
+        if (!seq->load && (all || atomic_load(&seq->stream->is_cancelled))) {
             engine_sequence_finish(engine, seq, ENGINE_CANCELLED, (struct str){0});
             engine_sequence_destroy(seq);
             engine->running[i] = NULL;
@@ -183,13 +195,13 @@ static size_t plan_step(struct engine *engine)
     engine->batch_count = 0;
     for (uint32_t i = 0; i < engine->running_count; i++) {
         struct engine_sequence *seq = engine->running[i];
-        if (seq->token_count - seq->kv_count == 1) {
+        if (!seq->load && seq->token_count - seq->kv_count == 1) {
             plan_rows(engine, seq, 1, &room, &row_count);
         }
     }
     for (uint32_t i = 0; i < engine->running_count && room.rows > 0; i++) {
         struct engine_sequence *seq = engine->running[i];
-        if (seq->token_count - seq->kv_count > 1) {
+        if (!seq->load && seq->token_count - seq->kv_count > 1) {
             engine_sequence_catch_up(engine, seq);
             const uint32_t left = seq->token_count - seq->kv_count;
             uint32_t count = left < p->prefill_chunk ? left : p->prefill_chunk;
@@ -238,13 +250,15 @@ void *engine_worker(void *arg)
     while (take_work(engine, &admitted)) {
         start_admitted(engine, admitted);
         end_cancelled(engine, false);
-        if (engine->running_count > 0) {
+        if (engine->running_count > engine->spill.loading_count) {
             run_step(engine);
         }
+        engine_spill_feed(engine);
         engine_stats_add(engine);
     }
-    start_admitted(engine, admitted);
+    engine_spill_wait_loads(engine);
     end_cancelled(engine, true);
+    engine_spill_flush(engine);
     engine_stats_add(engine);
     return NULL;
 }

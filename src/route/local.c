@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/os.h"
 #include "base/size.h"
+#include "engine/identity.h"
 
 struct route_local {
     struct route_local_params params; /* every 0 replaced; strings are copies */
@@ -125,6 +126,11 @@ static bool open_weights(struct route_local *local,
 static bool open_engine(struct route_local *local, struct err *err)
 {
     const struct route_local_params *p = &local->params;
+    struct engine_digest identity = {{0}};
+    if (p->disk && !engine_identity(local->gguf, model_plan_of(local->model), p->cpu_level,
+                                    p->kv_type, &identity, err)) {
+        return false;
+    }
     const struct engine_params params = {
         .model = local->model,
         .text = local->text,
@@ -134,6 +140,8 @@ static bool open_engine(struct route_local *local, struct err *err)
         .queue_max = p->queue_max,
         .logits_rows_max = count_logits_rows(p),
         .cache_percent = p->cache_percent,
+        .disk = p->disk,
+        .identity = identity,
     };
     local->engine = engine_create(&params, err);
     return local->engine != NULL;

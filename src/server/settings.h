@@ -33,7 +33,8 @@ struct server_settings {
     struct server_list allowed_host, allowed_origin;
     struct str tls_cert, tls_key;
     uint64_t ctx, parallel, threads, batch, prefill_chunk, kv_tokens, memory_mib, queue;
-    uint64_t cache_share;
+    uint64_t cache_share, cache_disk;
+    struct str cache_dir;
     struct str kv, cpu_level, chat_template_file;
     uint64_t connections, body_mib, bodies_mib, workers;
     double header_timeout, body_timeout, idle_timeout, write_timeout, grace;

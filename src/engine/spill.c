@@ -1,0 +1,305 @@
+/* How pages come to the disk and back.
+ *
+ *     worker                                     thread of the store
+ *     a page is indexed: note -> [waiting]
+ *     after each step: feed   -> job      ---->  write       the page is pinned (a reference) and,
+ *     collect: unpin          <- disk_done <---              being full, never written again
+ *
+ *     a sequence is admitted: load -> job ---->  read each page, stop at the first that is not good
+ *     collect: kv_count, publish <- disk_done <-             into pages that only it holds
+ *
+ * The worker waits for neither. At most writes_max pages are pinned; the others wait in a ring
+ * without a reference, and are lost for the disk when they are evicted meanwhile (the disk is then
+ * slower than the model, and the oldest prompts are the ones to lose). A pinned page is neither
+ * unused nor idle, so the head of the queue may have to wait for the disk, but never a sequence
+ * that runs: what it was promised does not count pinned pages. */
+#include "engine/spill.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "engine/state.h"
+
+#define FLUSH_NS 2000000000 /* for pages that wait when the engine is closed */
+
+struct engine_write {
+    struct engine_disk_job job;
+    struct engine *engine;
+    struct engine_page_key key;
+    uint32_t page;
+    bool is_busy;
+};
+
+struct engine_load {
+    struct engine_disk_job job;
+    struct engine *engine;
+    struct engine_sequence *seq;
+    uint32_t first, count, good; /* pages of the sequence */
+    struct engine_page_key keys[];
+};
+
+uint64_t engine_spill_bytes(uint32_t page_total)
+{
+    return (uint64_t)page_total *
+               (sizeof(struct engine_digest) + 2 * sizeof(bool) + sizeof(uint32_t)) +
+           ENGINE_WRITES_MAX * sizeof(struct engine_write);
+}
+
+bool engine_spill_init(struct engine *engine, struct err *err)
+{
+    struct engine_spill *s = &engine->spill;
+    const uint32_t total = engine->cache.pages.total;
+    if (!engine->params.disk || !engine->cache.nodes) {
+        return true;
+    }
+    s->digests = MEM_ARRAY(struct engine_digest, total);
+    s->is_dirty = MEM_ARRAY(bool, total);
+    s->is_waiting = MEM_ARRAY(bool, total);
+    s->waiting = MEM_ARRAY(uint32_t, total);
+    s->writes = MEM_ARRAY(struct engine_write, ENGINE_WRITES_MAX);
+    s->writes_max = total / 8 < 1 ? 1 : total / 8;
+    s->writes_max = s->writes_max < ENGINE_WRITES_MAX ? s->writes_max : ENGINE_WRITES_MAX;
+    return (s->digests && s->is_dirty && s->is_waiting && s->waiting && s->writes) ||
+           err_set_memory(err, engine_spill_bytes(total));
+}
+
+void engine_spill_deinit(struct engine *engine)
+{
+    struct engine_spill *s = &engine->spill;
+    mem_free(s->digests);
+    mem_free(s->is_dirty);
+    mem_free(s->is_waiting);
+    mem_free(s->waiting);
+    mem_free(s->writes);
+    *s = (struct engine_spill){0};
+}
+
+/* ---- the store's thread ---- */
+
+static void tell_done(struct engine *engine, struct engine_disk_job *job)
+{
+    pthread_mutex_lock(&engine->lock);
+    job->next = engine->disk_done;
+    engine->disk_done = job;
+    pthread_cond_signal(&engine->work);
+    pthread_mutex_unlock(&engine->lock);
+}
+
+static void run_write(struct engine_disk_job *job)
+{
+    struct engine_write *write = (struct engine_write *)job; /* its first member */
+    const struct engine_params *p = &write->engine->params;
+    engine_disk_write(p->disk, &write->key, model_page(p->model, write->page),
+                      model_plan_of(p->model)->page_bytes);
+    tell_done(write->engine, job);
+}
+
+static void run_load(struct engine_disk_job *job)
+{
+    struct engine_load *load = (struct engine_load *)job;
+    const struct engine_params *p = &load->engine->params;
+    while (load->good < load->count &&
+           engine_disk_read(p->disk, &load->keys[load->good],
+                            model_page(p->model, load->seq->pages[load->first + load->good]),
+                            model_plan_of(p->model)->page_bytes)) {
+        load->good++;
+    }
+    /* What stands behind a bad page is computed again; so that it is written again too: */
+    for (uint32_t i = load->good + 1; i < load->count; i++) {
+        engine_disk_drop(p->disk, &load->keys[i]);
+    }
+    tell_done(load->engine, job);
+}
+
+/* ---- writing ---- */
+
+static void parent_of_first(const struct engine *engine, const struct engine_salt *salt,
+                            struct engine_digest *out)
+{
+    engine_disk_root(&engine->params.identity, salt->bytes, salt->len, out);
+}
+
+static void make_key(const struct engine *engine, uint32_t page, struct engine_page_key *key)
+{
+    const struct engine_cache_node *node = &engine->cache.nodes[page];
+    key->identity = engine->params.identity;
+    if (node->parent == ENGINE_CACHE_NONE) {
+        parent_of_first(engine, &node->salt, &key->parent);
+    } else {
+        key->parent = engine->spill.digests[node->parent];
+    }
+    memcpy(key->tokens, node->tokens, sizeof key->tokens);
+    engine_disk_seal(key);
+}
+
+void engine_spill_note(struct engine *engine, uint32_t page)
+{
+    struct engine_spill *s = &engine->spill;
+    struct engine_page_key key;
+    if (!s->digests) {
+        return;
+    }
+    make_key(engine, page, &key);
+    s->digests[page] = key.own;
+    s->is_dirty[page] = !engine_disk_has(engine->params.disk, &key.own);
+    if (s->is_dirty[page] && !s->is_waiting[page]) {
+        const uint32_t total = engine->cache.pages.total;
+        s->waiting[(s->waiting_first + s->waiting_count++) % total] = page;
+        s->is_waiting[page] = true;
+    }
+}
+
+static struct engine_write *find_free(struct engine_spill *s)
+{
+    uint32_t i = 0;
+    while (s->writes[i].is_busy) {
+        i++;
+    }
+    return &s->writes[i];
+}
+
+void engine_spill_feed(struct engine *engine)
+{
+    struct engine_spill *s = &engine->spill;
+    while (s->waiting_count > 0 && s->write_count < s->writes_max) {
+        const uint32_t page = s->waiting[s->waiting_first];
+        const bool is_due = s->is_dirty[page] && engine->cache.nodes[page].is_indexed;
+        if (is_due && !engine_cache_pin(&engine->cache, page)) {
+            break;
+        }
+        s->waiting_first = (s->waiting_first + 1) % engine->cache.pages.total;
+        s->waiting_count--;
+        s->is_waiting[page] = false;
+        if (!is_due) {
+            continue;
+        }
+        struct engine_write *write = find_free(s);
+        *write = (struct engine_write){
+            .job = {.run = run_write}, .engine = engine, .page = page, .is_busy = true};
+        make_key(engine, page, &write->key);
+        s->write_count++;
+        engine_disk_run(engine->params.disk, &write->job, false);
+    }
+}
+
+static void end_write(struct engine *engine, struct engine_write *write)
+{
+    engine->spill.is_dirty[write->page] = false;
+    engine_cache_release(&engine->cache, &write->page, 1);
+    write->is_busy = false;
+    engine->spill.write_count--;
+}
+
+/* ---- reading ---- */
+
+/* Keys of the prompt's pages behind those that the sequence has, as far as the disk knows them. */
+static uint32_t find_keys(struct engine *engine, const struct engine_sequence *seq,
+                          struct engine_page_key *keys, uint32_t most)
+{
+    const uint32_t held = seq->held_count;
+    uint32_t count = 0;
+    struct engine_digest parent;
+    if (held == 0) {
+        parent_of_first(engine, &seq->salt, &parent);
+    } else {
+        parent = engine->spill.digests[seq->pages[held - 1]];
+        engine_disk_touch(engine->params.disk, &parent);
+    }
+    for (; count < most; count++) {
+        struct engine_page_key *key = &keys[count];
+        key->identity = engine->params.identity;
+        key->parent = parent;
+        memcpy(key->tokens, seq->tokens + (size_t)(held + count) * KV_PAGE_TOKENS,
+               sizeof key->tokens);
+        engine_disk_seal(key);
+        if (!engine_disk_has(engine->params.disk, &key->own)) {
+            break;
+        }
+        parent = key->own;
+    }
+    return count;
+}
+
+void engine_spill_load(struct engine *engine, struct engine_sequence *seq)
+{
+    const uint32_t whole = (seq->prompt_count - 1) / KV_PAGE_TOKENS;
+    const uint32_t most = whole - (whole < seq->held_count ? whole : seq->held_count);
+    if (!engine->spill.digests || seq->request.prompt_logprobs || most == 0) {
+        return;
+    }
+    struct engine_load *load =
+        mem_alloc(1, sizeof *load + (size_t)most * sizeof(struct engine_page_key));
+    const uint32_t count = load ? find_keys(engine, seq, load->keys, most) : 0;
+    if (count == 0) {
+        mem_free(load); /* without memory it is computed */
+        return;
+    }
+    load->job.run = run_load;
+    load->engine = engine;
+    load->seq = seq;
+    load->first = seq->held_count;
+    load->count = count;
+    engine_sequence_reach(engine, seq, (load->first + count) * KV_PAGE_TOKENS);
+    seq->load = load;
+    engine->spill.loading_count++;
+    engine_disk_run(engine->params.disk, &load->job, true);
+}
+
+static void end_load(struct engine *engine, struct engine_load *load)
+{
+    load->seq->load = NULL;
+    engine->spill.loading_count--;
+    engine_sequence_loaded(engine, load->seq, load->good);
+    mem_free(load);
+}
+
+/* ---- both ---- */
+
+void engine_spill_collect(struct engine *engine)
+{
+    pthread_mutex_lock(&engine->lock);
+    struct engine_disk_job *job = engine->disk_done;
+    engine->disk_done = NULL;
+    pthread_mutex_unlock(&engine->lock);
+    while (job) {
+        struct engine_disk_job *next = job->next;
+        if (job->run == run_load) {
+            end_load(engine, (struct engine_load *)job);
+        } else {
+            end_write(engine, (struct engine_write *)job);
+        }
+        engine->head_waits = false;
+        job = next;
+    }
+}
+
+static void wait_disk(struct engine *engine)
+{
+    pthread_mutex_lock(&engine->lock);
+    while (!engine->disk_done) {
+        pthread_cond_wait(&engine->work, &engine->lock);
+    }
+    pthread_mutex_unlock(&engine->lock);
+    engine_spill_collect(engine);
+}
+
+void engine_spill_wait_loads(struct engine *engine)
+{
+    while (engine->spill.loading_count > 0) {
+        wait_disk(engine);
+    }
+}
+
+void engine_spill_flush(struct engine *engine)
+{
+    const int64_t until_ns = clock_now_ns() + FLUSH_NS;
+    engine_spill_feed(engine);
+    while (engine->spill.write_count > 0) {
+        wait_disk(engine);
+        if (clock_now_ns() < until_ns) {
+            engine_spill_feed(engine);
+        }
+    }
+}
