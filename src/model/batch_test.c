@@ -126,7 +126,8 @@ static void test_families(void **state)
                                         "olmo2-window-f32.gguf", "cohere2-f32.gguf",
                                         "refact-f32.gguf",       "phi2-f32.gguf",
                                         "bloom-f32.gguf",        "stablelm-parallel-f32.gguf",
-                                        "phi3-long-f32.gguf",    "nemotron-f32.gguf"};
+                                        "phi3-long-f32.gguf",    "nemotron-f32.gguf",
+                                        "qwen2moe-f32.gguf",     "llama-experts-f32.gguf"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         check_model(names[i], i % 2 ? KV_F32 : KV_F16);
@@ -138,6 +139,7 @@ static void test_quantized(void **state)
     (void)state;
     check_model("llama-mix.gguf", KV_F16);
     check_model("llama-q8_0.gguf", KV_BF16);
+    check_model("qwen3moe-q8_0.gguf", KV_F16);
 }
 
 /* A long context: chunks of attention are split over threads when few rows run, and only then. */
@@ -218,6 +220,7 @@ static void test_wanted_rows(void **state)
     check_wanted("cohere2-f32.gguf"); /* parallel: the input of the ffn goes on as well */
     check_wanted("gpt2-f32.gguf");
     check_wanted("exaone4-f32.gguf");
+    check_wanted("qwen3moe-f32.gguf");
 }
 
 int main(void)

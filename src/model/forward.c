@@ -41,8 +41,6 @@ struct join {
 
 /* ---- rows ---- */
 
-typedef void row_fn(struct forward *f, size_t row);
-
 struct row_job {
     struct forward *f;
     row_fn *fn;
@@ -60,7 +58,7 @@ static void run_row_piece(void *arg, size_t piece, size_t thread)
 }
 
 /* Calls fn for each row; `width` is about how many floats it touches. */
-static void each_row(struct forward *f, row_fn *fn, size_t width)
+void model_each_row(struct forward *f, row_fn *fn, size_t width)
 {
     enum { ALONE_FLOATS = 65536, PIECE_FLOATS = 16384 };
     struct row_job job = {.f = f, .fn = fn, .rows = f->row_count, .step = f->row_count};
@@ -164,7 +162,7 @@ static void join_row(struct forward *f, size_t row)
 static void join_rows(struct forward *f, const struct join *join)
 {
     f->join = join;
-    each_row(f, join_row, (size_t)f->m->h.embed_dim * 3);
+    model_each_row(f, join_row, (size_t)f->m->h.embed_dim * 3);
 }
 
 /* Before attention. A parallel layer prepares the input of its ffn as well. */
@@ -198,11 +196,11 @@ static void enter_ffn(struct forward *f)
     join_rows(f, &join);
 }
 
-static void activate_row(struct forward *f, size_t row)
+void model_activate_row(struct forward *f, size_t row)
 {
-    size_t dim = f->shape->ffn_dim;
+    size_t dim = f->ffn_dim;
     enum ffn_act activation = f->m->h.traits->activation;
-    bool is_gated = f->layer->gate.rows != 0;
+    bool is_gated = f->m->h.traits->gate != GATE_NONE;
     float *up = f->s->up + row * dim, *y = f->s->gate + row * dim;
     const float *x = is_gated ? y : up, *z = is_gated ? up : NULL;
     if (activation == ACT_GELU) {
@@ -224,8 +222,8 @@ static void cap_row(struct forward *f, size_t row)
 /* ---- products ---- */
 
 /* y = W x for each product, all with the same input. */
-static void multiply(struct forward *f, const float *x, size_t cols, const struct product *products,
-                     size_t count)
+void model_multiply(struct forward *f, const float *x, size_t cols, const struct product *products,
+                    size_t count)
 {
     struct activation act;
     bool is_quantized = false;
@@ -240,7 +238,7 @@ static void multiply(struct forward *f, const float *x, size_t cols, const struc
     matrix_multiply(f->k, f->m->pool, &act, products, count);
 }
 
-static struct product product_of(const struct matrix *w, float *y, const float *bias)
+struct product model_product(const struct matrix *w, float *y, const float *bias)
 {
     return (struct product){.w = w, .y = y, .y_stride = w->rows, .bias = bias};
 }
@@ -278,11 +276,11 @@ static void run_attention(struct forward *f, bool is_last)
     size_t kv_heads = f->shape->kv_head_count;
     size_t element = m->params.kv_type == KV_F32 ? 4 : 2;
 
-    const struct product qkv[] = {product_of(&layer->q, s->q, layer->q_bias),
-                                  product_of(&layer->k, s->k, layer->k_bias),
-                                  product_of(&layer->v, s->v, layer->v_bias)};
-    multiply(f, h->traits->norm_place == NORM_AFTER ? s->x : s->norm, h->embed_dim, qkv, 3);
-    each_row(f, model_store_row, qkv[0].w->rows + 2 * qkv[1].w->rows);
+    const struct product qkv[] = {model_product(&layer->q, s->q, layer->q_bias),
+                                  model_product(&layer->k, s->k, layer->k_bias),
+                                  model_product(&layer->v, s->v, layer->v_bias)};
+    model_multiply(f, h->traits->norm_place == NORM_AFTER ? s->x : s->norm, h->embed_dim, qkv, 3);
+    model_each_row(f, model_store_row, qkv[0].w->rows + 2 * qkv[1].w->rows);
     if (is_last) {
         keep_wanted(f);
     }
@@ -312,8 +310,8 @@ static void run_attention(struct forward *f, bool is_last)
     if (f->row_count > 0) {
         model_attention_run(&attention, m->pool);
     }
-    const struct product out = product_of(&layer->out, s->norm, layer->out_bias);
-    multiply(f, s->attn, layer->out.cols, &out, 1);
+    const struct product out = model_product(&layer->out, s->norm, layer->out_bias);
+    model_multiply(f, s->attn, layer->out.cols, &out, 1);
 }
 
 static void run_ffn(struct forward *f)
@@ -323,12 +321,12 @@ static void run_ffn(struct forward *f)
     const float *x = layer->is_parallel                         ? s->side
                      : f->m->h.traits->norm_place == NORM_AFTER ? s->x
                                                                 : s->norm;
-    const struct product gate_up[] = {product_of(&layer->up, s->up, layer->up_bias),
-                                      product_of(&layer->gate, s->gate, layer->gate_bias)};
-    multiply(f, x, f->m->h.embed_dim, gate_up, layer->gate.rows != 0 ? 2 : 1);
-    each_row(f, activate_row, (size_t)f->shape->ffn_dim * 2);
-    const struct product down = product_of(&layer->down, s->norm, layer->down_bias);
-    multiply(f, s->gate, f->shape->ffn_dim, &down, 1);
+    const struct product gate_up[] = {model_product(&layer->up, s->up, layer->up_bias),
+                                      model_product(&layer->gate, s->gate, layer->gate_bias)};
+    model_multiply(f, x, f->m->h.embed_dim, gate_up, layer->gate.rows != 0 ? 2 : 1);
+    model_each_row(f, model_activate_row, (size_t)f->shape->ffn_dim * 2);
+    const struct product down = model_product(&layer->down, s->norm, layer->down_bias);
+    model_multiply(f, s->gate, f->shape->ffn_dim, &down, 1);
 }
 
 static void run_head(struct forward *f, float *logits)
@@ -341,8 +339,8 @@ static void run_head(struct forward *f, float *logits)
                               .weight = w->output_norm,
                               .bias = w->output_norm_bias};
     join_rows(f, &join);
-    const struct product head = product_of(&w->output, logits, w->output_bias);
-    multiply(f, f->s->norm, f->m->h.embed_dim, &head, 1);
+    const struct product head = model_product(&w->output, logits, w->output_bias);
+    model_multiply(f, f->s->norm, f->m->h.embed_dim, &head, 1);
     if (scale != 1) {
         float factor = (float)(1 / scale);
         for (size_t i = 0; i < f->row_count * w->output.rows; i++) {
@@ -351,7 +349,7 @@ static void run_head(struct forward *f, float *logits)
     }
     if (f->m->h.logit_cap != 0) {
         f->logits = logits;
-        each_row(f, cap_row, (size_t)w->output.rows * 4);
+        model_each_row(f, cap_row, (size_t)w->output.rows * 4);
     }
 }
 
@@ -385,15 +383,20 @@ void model_forward(struct model *m, const struct model_batch *batch, float *logi
                         .row_count = batch->row_count};
     check_batch(m, batch);
     mem_guard_begin();
-    each_row(&f, embed_row, (size_t)m->h.embed_dim * 2 + m->h.rope.dim * 32);
+    model_each_row(&f, embed_row, (size_t)m->h.embed_dim * 2 + m->h.rope.dim * 32);
     for (uint32_t i = 0; i < m->h.layer_count && f.row_count > 0; i++) {
         const struct layer *before = f.layer;
         f.layer = &m->layout.weights.layers[i];
         f.shape = &m->h.layers[i];
+        f.ffn_dim = f.shape->ffn_dim;
         enter_attention(&f, before);
         run_attention(&f, i + 1 == m->h.layer_count);
         enter_ffn(&f);
-        run_ffn(&f);
+        if (f.layer->experts) {
+            model_run_experts(&f);
+        } else {
+            run_ffn(&f);
+        }
     }
     if (f.row_count > 0) {
         run_head(&f, logits);

@@ -131,7 +131,7 @@ static void test_variants(void **state)
         "phi3-long-f32",           "phi3-short-f32",          "olmo2-f32",
         "stablelm-parallel-f32",   "gptneox-serial-f32",      "mpt-positions-f32",
         "mpt-qk-norm-f32",         "falcon-two-norms-f32",    "command-r-qk-norm-f32",
-        "exaone4-window-f32"};
+        "exaone4-window-f32",      "llama-experts-f32",       "granitemoe-alone-f32"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         check_levels(names[i], 5e-6, 1e-9);
@@ -156,8 +156,9 @@ static void test_f16_bf16(void **state)
 
 static void test_quantized(void **state)
 {
-    static const char *const names[] = {"llama-q8_0", "qwen2-q4_0-tied", "llama-q4_k",
-                                        "llama-q5_k", "qwen3-q6_k-tied", "llama-mix"};
+    static const char *const names[] = {"llama-q8_0",   "qwen2-q4_0-tied", "llama-q4_k",
+                                        "llama-q5_k",   "qwen3-q6_k-tied", "llama-mix",
+                                        "qwen3moe-q8_0"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         check_levels(names[i], 0.02, 1e-3);

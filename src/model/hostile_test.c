@@ -174,7 +174,11 @@ static void test_numbers(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         expect_key_error(cases[i].key, U64(cases[i].value), ERR_FORMAT, cases[i].text);
     }
-    expect_key_error("llama.expert_count", U64(8), ERR_ARCH, "llama.expert_count is 8");
+    expect_key_error("llama.expert_count", U64(8), ERR_FORMAT,
+                     "llama.expert_used_count is missing");
+    expect_key_error("llama.expert_count", U64(1025), ERR_FORMAT, "llama.expert_count is 1025");
+    expect_error_of("qwen3-f32.gguf", "qwen3.expert_count", U64(8), ERR_ARCH,
+                    "qwen3.expert_count is 8");
     expect_key_error("llama.block_count", TEXT("two"), ERR_FORMAT, "llama.block_count");
     expect_key_error("llama.rope.freq_base", F64(0), ERR_FORMAT, "llama.rope.freq_base is 0");
     expect_key_error("llama.rope.freq_base", F64(NAN), ERR_FORMAT, "llama.rope.freq_base");
@@ -256,6 +260,47 @@ static void test_family_keys(void **state)
                     "glm4.nextn_predict_layers is 1");
     expect_error_of("bloom-f32.gguf", "bloom.attention.layer_norm_epsilon", F64(2), ERR_FORMAT,
                     "bloom.attention.layer_norm_epsilon is 2");
+}
+
+static void test_experts(void **state)
+{
+    static const uint64_t flat[] = {24, 7 * 16}, router[] = {24, 6};
+    static const struct {
+        const char *key;
+        uint64_t value;
+        const char *text;
+    } cases[] = {
+        {"qwen3moe.expert_count", 0, "qwen3moe.expert_count is 0"},
+        {"qwen3moe.expert_count", UINT32_MAX, "qwen3moe.expert_count is 4294967295"},
+        {"qwen3moe.expert_count", 6, "ffn_gate_exps.weight has the shape 24 x 16 x 7: 24 x 16 x 6"},
+        {"qwen3moe.expert_used_count", 0, "qwen3moe.expert_used_count is 0"},
+        {"qwen3moe.expert_used_count", 8, "qwen3moe.expert_used_count is 8"},
+        {"qwen3moe.expert_group_count", 4, "qwen3moe.expert_group_count is 4"},
+        {"qwen3moe.expert_gating_func", 2, "qwen3moe.expert_gating_func is 2"},
+        {"qwen3moe.expert_feed_forward_length", 17, "24 x 16 x 7: 24 x 17 x 7 is needed"},
+        {"qwen3moe.expert_feed_forward_length", 1u << 25, "expert_feed_forward_length is 33554432"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        expect_error_of("qwen3moe-f32.gguf", cases[i].key, U64(cases[i].value), ERR_FORMAT,
+                        cases[i].text);
+    }
+    struct change c = {.tensor = "blk.1.ffn_up_exps.weight", .dims = flat, .type = DTYPE_F32};
+    expect_error("qwen3moe-f32.gguf", &c, ERR_FORMAT, "24 x 112: 24 x 16 x 7 is needed");
+    c = (struct change){.tensor = "blk.0.ffn_gate_inp.weight", .dims = router, .type = DTYPE_F32};
+    expect_error("qwen3moe-f32.gguf", &c, ERR_FORMAT, "24 x 6: 24 x 7 is needed");
+    c = (struct change){.tensor = "blk.0.ffn_down_exps.weight", .drops = true};
+    expect_error("qwen3moe-f32.gguf", &c, ERR_FORMAT, "blk.0.ffn_down_exps.weight is missing");
+    c.tensor = "blk.0.ffn_gate_inp_shexp.weight";
+    expect_error("qwen2moe-f32.gguf", &c, ERR_FORMAT, "ffn_gate_inp_shexp.weight is missing");
+    /* A router full of NaN still chooses experts that exist. */
+    c = (struct change){.tensor = "blk.0.ffn_gate_inp.weight", .fills_ones = true};
+    const int32_t ids[] = {1, 2, 3};
+    struct model_params params = fixture_params();
+    write_copy("qwen3moe-f32.gguf", &c);
+    struct fixture f = fixture_open(temp_path, &params, 2);
+    mem_free(fixture_logits(&f, ids, 3, 3));
+    fixture_close(&f);
 }
 
 /* Tensors that only some families have: fused ones, norms, biases of norms. */
@@ -466,14 +511,13 @@ static void test_changed_file(void **state)
     pool_destroy(pool);
 }
 
-static void test_no_memory(void **state)
+static void fail_each_allocation(const char *name)
 {
     char path[512];
     struct err err = {0};
     struct model_params params = fixture_params();
     struct pool *pool = pool_create(1, &err);
-    (void)state;
-    struct gguf *gguf = gguf_open(fixture_path(path, "qwen3-f32.gguf"), &err);
+    struct gguf *gguf = gguf_open(fixture_path(path, name), &err);
     for (long n = 0;; n++) {
         mem_fail_after(n);
         struct model *model = model_load(gguf, &params, pool, NULL, NULL, &err);
@@ -488,6 +532,13 @@ static void test_no_memory(void **state)
     model_destroy(NULL);
     gguf_close(gguf);
     pool_destroy(pool);
+}
+
+static void test_no_memory(void **state)
+{
+    (void)state;
+    fail_each_allocation("qwen3-f32.gguf");
+    fail_each_allocation("qwen3moe-f32.gguf");
 }
 
 static int make_temp(void **state)
@@ -507,13 +558,21 @@ static int drop_temp(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_numbers),        cmocka_unit_test(test_missing_keys),
-        cmocka_unit_test(test_layer_arrays),   cmocka_unit_test(test_architectures),
-        cmocka_unit_test(test_tensors),        cmocka_unit_test(test_weights_not_finite),
-        cmocka_unit_test(test_memory),         cmocka_unit_test(test_cache_defaults),
-        cmocka_unit_test(test_huge_context),   cmocka_unit_test(test_changed_file),
-        cmocka_unit_test(test_no_memory),      cmocka_unit_test(test_family_keys),
-        cmocka_unit_test(test_family_tensors), cmocka_unit_test(test_learned_positions),
+        cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_missing_keys),
+        cmocka_unit_test(test_layer_arrays),
+        cmocka_unit_test(test_architectures),
+        cmocka_unit_test(test_tensors),
+        cmocka_unit_test(test_weights_not_finite),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_cache_defaults),
+        cmocka_unit_test(test_huge_context),
+        cmocka_unit_test(test_changed_file),
+        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_experts),
+        cmocka_unit_test(test_family_keys),
+        cmocka_unit_test(test_family_tensors),
+        cmocka_unit_test(test_learned_positions),
     };
     return cmocka_run_group_tests(tests, make_temp, drop_temp);
 }

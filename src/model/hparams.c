@@ -309,6 +309,52 @@ static bool read_windows(struct reader *r, struct hparams *h)
     return !r->failed;
 }
 
+/* A factor that is absent or 0 is not applied. */
+static void read_scale(struct reader *r, const struct hparams *h, const char *name, double *out)
+{
+    double value = 0;
+    read_real(r, h, name, &value, -1e9, 1e9);
+    *out = value != 0 ? value : *out;
+}
+
+/* ---- experts ---- */
+
+static bool read_experts(struct reader *r, struct hparams *h)
+{
+    const struct traits *t = h->traits;
+    uint32_t groups = 0, gating = 0, dense = h->max.ffn_dim;
+    if (t->experts == EXPERTS_NONE) {
+        return true;
+    }
+    if (t->experts == EXPERTS_NEEDED) {
+        need_u32(r, h, "expert_count", &h->expert_count, 1, MODEL_EXPERTS_MAX);
+    } else {
+        read_u32(r, h, "expert_count", &h->expert_count, 0, MODEL_EXPERTS_MAX);
+    }
+    if (r->failed || h->expert_count == 0) {
+        return !r->failed;
+    }
+    need_u32(r, h, "expert_used_count", &h->expert_used, 1, h->expert_count);
+    read_u32(r, h, "expert_group_count", &groups, 0, 1); /* one group is none */
+    read_u32(r, h, "expert_gating_func", &gating, 0, 1); /* 1 is softmax */
+    read_scale(r, h, "expert_weights_scale", &h->expert_scale);
+    h->expert_ffn_dim = dense;
+    if (!r->failed && t->has_expert_width &&
+        !read_u32(r, h, "expert_feed_forward_length", &h->expert_ffn_dim, 1, MODEL_WIDTH_MAX)) {
+        h->expert_ffn_dim = dense / h->expert_used;
+    }
+    if (!r->failed && h->expert_ffn_dim == 0) {
+        return fail_value(r, dense, "must be at least 1 for each expert in use");
+    }
+    if (t->shared != SHARED_NONE) {
+        h->shared_ffn_dim = t->shared == SHARED_GATED ? dense : 0;
+        read_u32(r, h, "expert_shared_feed_forward_length", &h->shared_ffn_dim,
+                 t->shared == SHARED_GATED, MODEL_WIDTH_MAX);
+    }
+    h->max.ffn_dim = h->expert_ffn_dim > h->shared_ffn_dim ? h->expert_ffn_dim : h->shared_ffn_dim;
+    return !r->failed;
+}
+
 /* ---- what not every family has ---- */
 
 /* What hearth does not compute must not be computed without it. */
@@ -318,7 +364,7 @@ static bool refuse_unknown(struct reader *r, const struct hparams *h)
     const struct {
         const char *name;
         bool is_known;
-    } keys[] = {{"expert_count", false},
+    } keys[] = {{"expert_count", t->experts != EXPERTS_NONE},
                 {"nextn_predict_layers", false},
                 {"attention.max_alibi_bias", t->alibi_bias < 0},
                 {"attention.clamp_kqv", t->has_clamp},
@@ -382,14 +428,6 @@ static void read_vocab_count(struct reader *r, struct hparams *h)
         return;
     }
     read_u32(r, h, "vocab_size", &h->vocab_count, 1, MODEL_WIDTH_MAX);
-}
-
-/* A factor that is absent or 0 is not applied. */
-static void read_scale(struct reader *r, const struct hparams *h, const char *name, double *out)
-{
-    double value = 0;
-    read_real(r, h, name, &value, -1e9, 1e9);
-    *out = value != 0 ? value : *out;
 }
 
 static void set_default_scales(struct hparams *h)
@@ -465,7 +503,8 @@ static bool read_scales(struct reader *r, struct hparams *h)
 
 bool model_hparams_read(struct hparams *h, const struct gguf *gguf, struct err *err)
 {
-    *h = (struct hparams){.embed_scale = 1, .residual_scale = 1, .logit_scale = 1};
+    *h = (struct hparams){
+        .embed_scale = 1, .residual_scale = 1, .logit_scale = 1, .expert_scale = 1};
     struct reader r = {.gguf = gguf, .err = err};
     if (!find_traits(h, gguf, err)) {
         return false;
@@ -483,7 +522,8 @@ bool model_hparams_read(struct hparams *h, const struct gguf *gguf, struct err *
     if (r.failed || !read_heads(&r, h) ||
         !read_head_dim(&r, h, "attention.key_length", &h->key_dim) ||
         !read_head_dim(&r, h, "attention.value_length", &h->value_dim) || !read_rope(&r, h) ||
-        !read_windows(&r, h) || !read_caps(&r, h) || !refuse_unknown(&r, h)) {
+        !read_windows(&r, h) || !read_caps(&r, h) || !read_experts(&r, h) ||
+        !refuse_unknown(&r, h)) {
         return false;
     }
     uint64_t width =

@@ -19,6 +19,7 @@ enum {
     MODEL_HEAD_DIM_MAX = 1 << 16,
     MODEL_WIDTH_MAX = 1 << 24, /* embedding, feed-forward, heads * head_dim */
     MODEL_CTX_MAX = INT32_MAX,
+    MODEL_EXPERTS_MAX = 1024,
 };
 
 enum rope_scaling { ROPE_SCALING_NONE, ROPE_SCALING_LINEAR, ROPE_SCALING_YARN };
@@ -64,7 +65,10 @@ struct hparams {
     double alibi_bias; /* head h of n adds -slope(h, n, this) * distance to its scores; 0: none */
     /* Queries are multiplied by 1 + scale * ln(1 + floor(pos / rope.ctx_original)). */
     double temperature_scale; /* 0: none */
-    struct layer_shape max;   /* over layers, each by itself */
+    /* 0 without experts. Every row takes `used` of them, and the shared one if it has a width. */
+    uint32_t expert_count, expert_used, expert_ffn_dim, shared_ffn_dim;
+    double expert_scale;    /* of the sum of the chosen ones; 1 without */
+    struct layer_shape max; /* over layers, each by itself */
     struct layer_shape layers[MODEL_LAYERS_MAX];
 };
 

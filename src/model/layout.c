@@ -12,7 +12,7 @@
 
 /* ---- the tensors of a layer ---- */
 
-enum width { W_ONE, W_EMBED, W_Q, W_K, W_V, W_MIX, W_FFN, W_QNORM, W_KNORM };
+enum width { W_ONE, W_EMBED, W_Q, W_K, W_V, W_MIX, W_FFN, W_QNORM, W_KNORM, W_EXPERTS, W_SHARED };
 
 /* When a tensor must, may or must not be there: presence_of. */
 enum presence {
@@ -32,6 +32,11 @@ enum presence {
     GATE,
     GATE_BIAS,
     UP,
+    DOWN,
+    DOWN_BIAS,
+    ROUTER,
+    SHARED,
+    SHARED_GATE,
 };
 
 struct slot {
@@ -74,10 +79,15 @@ static const struct slot slots[] = {
     VECTOR("ffn_norm.bias", ffn_norm_bias, W_EMBED, FFN_NORM_BIAS),
     MATRIX("ffn_gate.weight", gate, W_EMBED, W_FFN, GATE),
     MATRIX("ffn_up.weight", up, W_EMBED, W_FFN, UP),
-    MATRIX("ffn_down.weight", down, W_FFN, W_EMBED, NEEDED),
+    MATRIX("ffn_down.weight", down, W_FFN, W_EMBED, DOWN),
     VECTOR("ffn_gate.bias", gate_bias, W_FFN, GATE_BIAS),
     VECTOR("ffn_up.bias", up_bias, W_FFN, GATE_BIAS),
-    VECTOR("ffn_down.bias", down_bias, W_EMBED, OPTIONAL),
+    VECTOR("ffn_down.bias", down_bias, W_EMBED, DOWN_BIAS),
+    MATRIX("ffn_gate_inp.weight", router, W_EMBED, W_EXPERTS, ROUTER),
+    MATRIX("ffn_gate_shexp.weight", gate, W_EMBED, W_SHARED, SHARED),
+    MATRIX("ffn_up_shexp.weight", up, W_EMBED, W_SHARED, SHARED),
+    MATRIX("ffn_down_shexp.weight", down, W_SHARED, W_EMBED, SHARED),
+    VECTOR("ffn_gate_inp_shexp.weight", shared_gate, W_EMBED, SHARED_GATE),
     VECTOR("post_ffw_norm.weight", ffn_post_norm, W_EMBED, POST_NORM),
 };
 
@@ -105,6 +115,7 @@ static enum taking presence_of(enum presence presence, const struct hparams *h, 
 {
     const struct traits *t = h->traits;
     bool is_normed = t->norm_place != NORM_AFTER && !t->has_bare_norms;
+    bool is_dense = h->expert_count == 0;
     switch (presence) {
     case NEEDED:
         return TAKE_ALWAYS;
@@ -135,11 +146,21 @@ static enum taking presence_of(enum presence presence, const struct hparams *h, 
     case QK_NORM_BIAS:
         return t->qk_norm == QK_WHOLE_MAYBE ? TAKE_IF_THERE : TAKE_NOT;
     case GATE:
-        return t->gate == GATE_OWN ? TAKE_ALWAYS : TAKE_NOT;
+        return is_dense && t->gate == GATE_OWN ? TAKE_ALWAYS : TAKE_NOT;
     case GATE_BIAS:
-        return t->gate == GATE_IN_UP ? TAKE_NOT : TAKE_IF_THERE;
+        return !is_dense || t->gate == GATE_IN_UP ? TAKE_NOT : TAKE_IF_THERE;
     case UP:
-        return t->gate == GATE_IN_UP ? TAKE_NOT : TAKE_ALWAYS;
+        return !is_dense || t->gate == GATE_IN_UP ? TAKE_NOT : TAKE_ALWAYS;
+    case DOWN:
+        return is_dense ? TAKE_ALWAYS : TAKE_NOT;
+    case DOWN_BIAS:
+        return is_dense ? TAKE_IF_THERE : TAKE_NOT;
+    case ROUTER:
+        return is_dense ? TAKE_NOT : TAKE_ALWAYS;
+    case SHARED:
+        return h->shared_ffn_dim != 0 ? TAKE_ALWAYS : TAKE_NOT;
+    case SHARED_GATE:
+        return !is_dense && t->shared == SHARED_GATED ? TAKE_ALWAYS : TAKE_NOT;
     }
     return TAKE_NOT;
 }
@@ -161,6 +182,10 @@ static uint64_t width_of(enum width width, const struct hparams *h, const struct
         return (uint64_t)shape->head_count * h->value_dim;
     case W_FFN:
         return shape->ffn_dim;
+    case W_EXPERTS:
+        return h->expert_count;
+    case W_SHARED:
+        return h->shared_ffn_dim;
     case W_QNORM:
         return h->traits->qk_norm == QK_HEAD ? h->key_dim
                                              : (uint64_t)shape->head_count * h->key_dim;
@@ -341,12 +366,57 @@ static bool take_fused_up(struct placer *p, const struct hparams *h, uint32_t in
            place_rows(p, WEIGHT_MATRIX, tensor, rows, rows, &layer->up);
 }
 
+/* Rows [e * rows, (e + 1) * rows) of a tensor with three dimensions are expert e's matrix. */
+static bool take_stack(struct placer *p, const struct hparams *h, uint32_t index, const char *part,
+                       uint64_t cols, uint64_t rows, size_t at)
+{
+    char name[64], wanted[96];
+    snprintf(name, sizeof name, "blk.%u.%s.weight", index, part);
+    const struct gguf_tensor *tensor = gguf_find_tensor(p->gguf, str_of(name));
+    if (!tensor) {
+        return fail_missing(p, name);
+    }
+    if (tensor->dims[0] != cols || tensor->dims[1] != rows || tensor->dims[2] != h->expert_count ||
+        tensor->dims[3] != 1) {
+        snprintf(wanted, sizeof wanted, "%" PRIu64 " x %" PRIu64 " x %u", cols, rows,
+                 h->expert_count);
+        return fail_shape(p, tensor, wanted);
+    }
+    for (uint32_t e = 0; e < h->expert_count; e++) {
+        struct expert *expert = &p->layout->weights.layers[index].experts[e];
+        if (!place_rows(p, WEIGHT_MATRIX, tensor, e * rows, rows, (char *)expert + at)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool take_experts(struct placer *p, const struct hparams *h, uint32_t index)
+{
+    struct layout *l = p->layout;
+    uint64_t read_bytes = l->read_bytes, macs = l->macs, ffn = h->expert_ffn_dim;
+    if (h->expert_count == 0) {
+        return true;
+    }
+    l->weights.layers[index].experts = l->weights.experts + (size_t)index * h->expert_count;
+    bool ok =
+        take_stack(p, h, index, "ffn_gate_exps", h->embed_dim, ffn,
+                   offsetof(struct expert, gate)) &&
+        take_stack(p, h, index, "ffn_up_exps", h->embed_dim, ffn, offsetof(struct expert, up)) &&
+        take_stack(p, h, index, "ffn_down_exps", ffn, h->embed_dim, offsetof(struct expert, down));
+    /* A token reads those it uses. */
+    l->read_bytes = read_bytes + (l->read_bytes - read_bytes) / h->expert_count * h->expert_used;
+    l->macs = macs + (l->macs - macs) / h->expert_count * h->expert_used;
+    return ok;
+}
+
 static bool take_layer(struct placer *p, const struct hparams *h, uint32_t index)
 {
     const struct layer_shape *shape = &h->layers[index];
     struct layer *layer = &p->layout->weights.layers[index];
     bool has_ffn_norm = false;
-    if (!take_fused_qkv(p, h, index, layer) || !take_fused_up(p, h, index, layer)) {
+    if (!take_fused_qkv(p, h, index, layer) || !take_fused_up(p, h, index, layer) ||
+        !take_experts(p, h, index)) {
         return false;
     }
     bool is_fused = layer->q.rows != 0;
@@ -488,11 +558,14 @@ bool model_layout_init(struct layout *layout, struct hparams *h, const struct gg
     *layout = (struct layout){0};
     struct placer p = {.layout = layout, .gguf = gguf, .err = err};
     struct weights *w = &layout->weights;
-    size_t items_max = (size_t)h->layer_count * (SLOT_COUNT + 4) + 16;
+    size_t items_max = (size_t)h->layer_count * (SLOT_COUNT + 4 + 3 * (size_t)h->expert_count) + 16;
 
     layout->items = MEM_ARRAY(struct weight_item, items_max);
     w->layers = MEM_ARRAY(struct layer, h->layer_count);
-    if (!layout->items || !w->layers) {
+    if (h->expert_count != 0) {
+        w->experts = MEM_ARRAY(struct expert, (size_t)h->layer_count * h->expert_count);
+    }
+    if (!layout->items || !w->layers || (h->expert_count != 0 && !w->experts)) {
         err_set_memory(err, items_max * sizeof *layout->items);
         model_layout_deinit(layout);
         return false;
@@ -512,5 +585,6 @@ void model_layout_deinit(struct layout *layout)
 {
     mem_free(layout->items);
     mem_free(layout->weights.layers);
+    mem_free(layout->weights.experts);
     *layout = (struct layout){0};
 }

@@ -20,6 +20,10 @@
 #include "model/model.h"
 #include "tensor/matrix.h"
 
+struct expert {
+    struct matrix gate, up, down;
+};
+
 struct layer {
     struct matrix q, k, v, out, gate, up, down; /* gate.rows is 0 without one */
     /* [embed_dim] or NULL. attn_norm_2 is that of the attention when it is not the ffn's. */
@@ -29,14 +33,20 @@ struct layer {
     const float *q_norm, *k_norm; /* see qk_norm of the family; or NULL */
     const float *q_norm_bias, *k_norm_bias;
     const float *q_bias, *k_bias, *v_bias, *out_bias, *gate_bias, *up_bias,
-        *down_bias;      /* or NULL */
+        *down_bias; /* or NULL */
+    /* With experts: the rows of the router are theirs; gate, up and down above are the shared
+     * one's, if there is one, and shared_gate its own gate, or NULL. */
+    struct matrix router;
+    struct expert *experts; /* [expert_count], in struct weights */
+    const float *shared_gate;
     size_t kv_offset;    /* bytes into a page */
     bool is_parallel;    /* attention and ffn have the same input */
     bool has_fused_bias; /* k_bias and v_bias stand behind q_bias in one tensor */
 };
 
 struct weights {
-    struct layer *layers; /* owned */
+    struct layer *layers;   /* owned */
+    struct expert *experts; /* owned; [layers][expert_count] or NULL */
     const float *output_norm, *output_norm_bias, *output_bias;
     const float *embed_norm, *embed_norm_bias; /* or NULL */
     /* [rope.dim / 2] or NULL; short and long for contexts up to ctx_original and beyond. */
@@ -70,6 +80,10 @@ struct scratch {
     float *attn;      /* [heads * value_dim] */
     float *part;      /* partial results of attention, attention.h */
     float *gate, *up; /* [ffn_dim] */
+    /* With experts: [expert_count] scores, [expert_used] weights and choices; the rows of one
+     * expert side by side, and what it makes of them; the sum of all. */
+    float *route, *weights, *expert_in, *expert_out, *expert_sum;
+    uint32_t *chosen;
     float *cos, *sin; /* [rope tables][rope.dim / 2] */
     uint8_t *act;     /* quantised activations */
     struct model_row *rows;

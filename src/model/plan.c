@@ -43,6 +43,14 @@ size_t model_layout_scratch(struct scratch *s, const struct hparams *h, size_t r
     s->attn = carve(&c, rows, mix, sizeof(float));
     s->gate = carve(&c, rows, h->max.ffn_dim, sizeof(float));
     s->up = carve(&c, rows, h->max.ffn_dim, sizeof(float));
+    if (h->expert_count != 0) {
+        s->route = carve(&c, rows, h->expert_count, sizeof(float));
+        s->weights = carve(&c, rows, h->expert_used, sizeof(float));
+        s->chosen = carve(&c, rows, h->expert_used, sizeof(uint32_t));
+        s->expert_in = carve(&c, rows, h->embed_dim, sizeof(float));
+        s->expert_out = carve(&c, rows, h->embed_dim, sizeof(float));
+        s->expert_sum = carve(&c, rows, h->embed_dim, sizeof(float));
+    }
     s->cos = carve(&c, rows, tables * (h->rope.dim / 2), sizeof(float));
     s->sin = carve(&c, rows, tables * (h->rope.dim / 2), sizeof(float));
     s->rows = carve(&c, rows, 1, sizeof *s->rows);

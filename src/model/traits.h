@@ -64,6 +64,20 @@ enum residual {
     RESIDUAL_BY_FFN_NORM, /* parallel in layers without a norm of the feed-forward block */
 };
 
+/* Mixture of experts: the feed-forward block is a choice of some out of many. */
+enum experts {
+    EXPERTS_NONE,
+    EXPERTS_KEY,    /* if expert_count says so */
+    EXPERTS_NEEDED, /* always */
+};
+
+/* One more expert that every row takes. */
+enum shared_expert {
+    SHARED_NONE,
+    SHARED_KEY,   /* if expert_shared_feed_forward_length says so */
+    SHARED_GATED, /* always, times sigmoid(w x) */
+};
+
 enum logit_scale { LOGIT_AS_IS, LOGIT_DIVIDED, LOGIT_MULTIPLIED };
 
 struct traits {
@@ -80,6 +94,10 @@ struct traits {
     enum ffn_gate gate;
     enum residual residual;
     enum logit_scale logit_scale;
+    enum experts experts;
+    enum shared_expert shared;
+    bool has_plain_weights;    /* those of the chosen experts are not brought to a sum of 1 */
+    bool has_expert_width;     /* expert_feed_forward_length; without: the dense one / used */
     bool has_bare_norms;       /* norms have no weights */
     bool has_late_qk_norm;     /* after the rotation instead of before */
     bool has_post_norm_as_ffn; /* the norm of the ffn is called post_attention_norm */

@@ -121,7 +121,7 @@ class Spec:
 
     def __init__(self, name, arch="llama", embed=32, heads=4, kv_heads=2, head_dim=None, ffn=48,
                  layers=2, ctx=512, keys=None, kind=ref.F32, kinds=None, tied=False, biases=(),
-                 factors=False, fused=False, drops=(), adds=(), rope_dim=None, vector_kind=ref.F32, tokens=40, positions=None, judge=True,
+                 factors=False, fused=False, drops=(), adds=(), rope_dim=None, experts=None, vector_kind=ref.F32, tokens=40, positions=None, judge=True,
                  spread=None):
         self.__dict__.update({k: v for k, v in locals().items() if k != "self"})
         # What rounding the activations to 8 bits costs in KL grows with the square of the spread of
@@ -176,6 +176,10 @@ class Spec:
             if name.split(".")[-1] in self.biases:
                 vector(name + ".bias", rng.normal(0, 0.3, rows))
 
+        def stack(name, count, rows, cols):
+            x = rng.normal(0, 1.5 / cols**0.5, (count * rows, cols))
+            tensors[name] = (self.kind, encode(self.kind, x, rng), (cols, rows, count))
+
         # A tied matrix is a head of this spread, so its rows are embeddings of that size.
         size = self.spread if self.tied else self.embed**0.5
         matrix("token_embd.weight", VOCAB, self.embed, size)
@@ -188,6 +192,8 @@ class Spec:
             norm("token_embd_norm", self.embed)
         for i in range(self.layers):
             self.layer("blk.%d." % i, i, norm, linear, vector)
+            if self.experts:
+                self.expert_layer("blk.%d." % i, linear, vector, stack)
         if "output" in self.biases:
             vector("output.bias", rng.normal(0, 0.3, VOCAB))
         half = (self.rope_dim or head) // 2
@@ -221,16 +227,32 @@ class Spec:
             linear(blk + "attn_v", kv, self.embed)
         linear(blk + "attn_output", self.embed, q)
         gate = family.get("gate", "own")
-        if gate == "own":
-            linear(blk + "ffn_gate", ffn, self.embed)
-        linear(blk + "ffn_up", 2 * ffn if gate == "fused" else ffn, self.embed)
-        linear(blk + "ffn_down", self.embed, ffn)
+        if not self.experts:
+            if gate == "own":
+                linear(blk + "ffn_gate", ffn, self.embed)
+            linear(blk + "ffn_up", 2 * ffn if gate == "fused" else ffn, self.embed)
+            linear(blk + "ffn_down", self.embed, ffn)
         shapes = {"head": ((head,), (head,)), "whole": ((q,), (kv,)),
                   "each": ((self.heads, head), (self.kv_heads, head))}.get(family.get("qk"))
         if shapes and "qk_norm" not in self.drops:
             has_bias = family.get("bias") and family["qk"] == "whole"
             norm(blk + "attn_q_norm", *shapes[0], bias=has_bias)
             norm(blk + "attn_k_norm", *shapes[1], bias=has_bias)
+
+    def expert_layer(self, blk, linear, vector, stack):
+        """experts: how many, of what width, and the width of the shared one"""
+        count, ffn, shared = self.experts
+        linear(blk + "ffn_gate_inp", count, self.embed, 2.0)
+        stack(blk + "ffn_gate_exps.weight", count, ffn, self.embed)
+        stack(blk + "ffn_up_exps.weight", count, ffn, self.embed)
+        stack(blk + "ffn_down_exps.weight", count, self.embed, ffn)
+        if shared:
+            linear(blk + "ffn_gate_shexp", shared, self.embed)
+            linear(blk + "ffn_up_shexp", shared, self.embed)
+            linear(blk + "ffn_down_shexp", self.embed, shared)
+        if self.arch == "qwen2moe":
+            gate = np.random.default_rng(len(blk)).normal(0, 0.3, self.embed)
+            vector(blk + "ffn_gate_inp_shexp.weight", gate)
 
 
 QKV = ("attn_q", "attn_k", "attn_v")
@@ -319,6 +341,26 @@ FAMILY_SPECS = [
          keys={"embedding_scale": 3.0, "residual_scale": 0.4, "logit_scale": 4.0}),
     Spec("ernie4_5-f32", "ernie4_5", head_dim=16, tied=True, **SMALL),
     Spec("seed_oss-f32", "seed_oss", head_dim=16, biases=QKV, **SMALL),
+    Spec("llama-experts-f32", experts=(5, 20, 0), embed=24, heads=3, kv_heads=1, ffn=20,
+         keys={"expert_count": 5, "expert_used_count": 2}),
+    Spec("granitemoe-f32", "granitemoe", experts=(4, 20, 28), embed=24, heads=3, kv_heads=1, ffn=20,
+         tied=True, spread=12.0,
+         keys={"expert_count": 4, "expert_used_count": 2, "embedding_scale": 3.0,
+               "expert_shared_feed_forward_length": 28, "residual_scale": 0.6,
+               "logit_scale": 4.0, "attention.scale": 0.25}),
+    Spec("granitemoe-alone-f32", "granitemoe", experts=(4, 20, 0), layers=1, embed=24, heads=3,
+         kv_heads=1, ffn=20, keys={"expert_count": 4, "expert_used_count": 4, "logit_scale": 2.0}),
+    Spec("qwen2moe-f32", "qwen2moe", experts=(6, 12, 20), embed=24, heads=3, kv_heads=1, ffn=36,
+         biases=QKV, keys={"expert_count": 6, "expert_used_count": 3,
+                           "expert_shared_feed_forward_length": 20}),
+    Spec("qwen3moe-f32", "qwen3moe", experts=(7, 16, 0), embed=24, heads=3, kv_heads=1, ffn=36,
+         head_dim=16, keys={"expert_count": 7, "expert_used_count": 2,
+                            "expert_feed_forward_length": 16}),
+    Spec("olmoe-f32", "olmoe", experts=(6, 16, 0), embed=24, heads=3, kv_heads=3, ffn=16,
+         keys={"expert_count": 6, "expert_used_count": 3}),
+    Spec("qwen3moe-q8_0", "qwen3moe", kind=ref.Q8_0, experts=(4, 32, 0), embed=32, heads=2,
+         kv_heads=1, ffn=64, head_dim=16, layers=1, keys={"expert_count": 4, "expert_used_count": 2,
+                                                 "expert_feed_forward_length": 32}),
     Spec("hunyuan-dense-f32", "hunyuan-dense", head_dim=16, tied=True, **SMALL),
 ]
 

@@ -168,6 +168,8 @@ FAMILIES = {
     "qwen2": dict(neox=True), "exaone": dict(neox=True), "qwen": dict(neox=True, half_ffn=True),
     "seed_oss": dict(neox=True),
     "qwen3": dict(neox=True, qk="head"),
+    "qwen2moe": dict(neox=True, weights="plain"), "qwen3moe": dict(neox=True, qk="head"),
+    "granitemoe": {}, "olmoe": dict(neox=True, qk="whole", weights="plain"),
     "hunyuan-dense": dict(neox=True, qk="head", late=True),
     "gemma": dict(neox=True, act=gelu, root=True),
     "gemma2": dict(neox=True, act=gelu, root=True, post=True, windows=(2, 4096), caps=(50, 30)),
@@ -221,7 +223,7 @@ class Model:
         self.read_windows()
 
     def read_scales(self):
-        scales = self.arch in ("granite", "minicpm")
+        scales = self.arch in ("granite", "granitemoe", "minicpm")
         self.embed_scale = self.get("embedding_scale", 1.0) if scales else 1.0
         self.residual_scale = self.get("residual_scale", 1.0) if scales else 1.0
         self.logit_scale = 1 / self.get("logit_scale", 1.0) if scales else 1.0
@@ -370,8 +372,35 @@ class Model:
             out[:, h] = weight / weight.sum(-1, keepdims=True) @ v[:, h // group]
         return self.linear(out.reshape(n, -1), blk + "attn_output")
 
+    def experts(self, x, il):
+        """The sum of the chosen experts, token by token, and of the shared one."""
+        blk, t = "blk.%d." % il, self.t
+        score = self.linear(x, blk + "ffn_gate_inp")
+        p = np.exp(score - score.max(-1, keepdims=True))
+        p /= p.sum(-1, keepdims=True)
+        y = np.zeros_like(x)
+        for i in range(len(x)):
+            chosen = np.argsort(-p[i])[: self.get("expert_used_count")]
+            total = 1.0 if self.family.get("weights") == "plain" else p[i, chosen].sum()
+            for e in chosen:
+                gate = silu(t[blk + "ffn_gate_exps.weight"][e] @ x[i])
+                mixed = gate * (t[blk + "ffn_up_exps.weight"][e] @ x[i])
+                y[i] += p[i, e] / total * (t[blk + "ffn_down_exps.weight"][e] @ mixed)
+        y *= self.get("expert_weights_scale", 1.0)
+        if blk + "ffn_up_shexp.weight" in t:
+            shared = silu(self.linear(x, blk + "ffn_gate_shexp")) * self.linear(
+                x, blk + "ffn_up_shexp")
+            shared = self.linear(shared, blk + "ffn_down_shexp")
+            if blk + "ffn_gate_inp_shexp.weight" in t:
+                gate = x @ t[blk + "ffn_gate_inp_shexp.weight"]
+                shared = shared / (1 + np.exp(-gate[:, None]))
+            y = y + shared
+        return y
+
     def ffn(self, x, il):
         blk = "blk.%d." % il
+        if blk + "ffn_gate_inp.weight" in self.t:
+            return self.experts(x, il)
         act, gate = self.family.get("act", silu), self.family.get("gate", "own")
         up = self.linear(x, blk + "ffn_up")
         if gate == "own":
