@@ -57,7 +57,8 @@ void chat_node_deepen(struct node *node, const struct node *child)
     }
 }
 
-static bool fold_part(struct node *n, bool mark)
+/* Whether an operand (may be NULL) is constant; marks a subscript as part of what is folded. */
+static bool fold_operand(struct node *n, bool mark)
 {
     if (n && mark && n->kind == NODE_ITEM) {
         n->soft = true;
@@ -65,21 +66,25 @@ static bool fold_part(struct node *n, bool mark)
     return !n || n->constant;
 }
 
-static bool fold_parts(struct node *n, bool mark)
+static bool fold_operands(struct node *n, bool mark)
 {
-    bool constant = fold_part(n->a, mark) & fold_part(n->b, mark) & fold_part(n->c, mark);
+    bool constant = fold_operand(n->a, mark);
+    constant &= fold_operand(n->b, mark);
+    constant &= fold_operand(n->c, mark);
     for (size_t i = 0; i < n->items.count; i++) {
-        constant &= fold_part(n->items.items[i], mark);
+        constant &= fold_operand(n->items.items[i], mark);
     }
-    if (n->kind == NODE_FILTER || n->kind == NODE_TEST) {
-        for (size_t i = 0; i < n->sig->args.count; i++) {
-            constant &= fold_part(n->sig->args.items[i], mark);
-        }
-        for (size_t i = 0; i < n->sig->keyword_count; i++) {
-            constant &= fold_part(n->sig->keywords[i].value, mark);
-        }
-        constant &= fold_part(n->sig->star, mark) & fold_part(n->sig->star_star, mark);
+    if (n->kind != NODE_FILTER && n->kind != NODE_TEST) {
+        return constant;
     }
+    for (size_t i = 0; i < n->sig->args.count; i++) {
+        constant &= fold_operand(n->sig->args.items[i], mark);
+    }
+    for (size_t i = 0; i < n->sig->keyword_count; i++) {
+        constant &= fold_operand(n->sig->keywords[i].value, mark);
+    }
+    constant &= fold_operand(n->sig->star, mark);
+    constant &= fold_operand(n->sig->star_star, mark);
     return constant;
 }
 
@@ -88,9 +93,9 @@ static void fold(struct node *n)
 {
     bool can = n->kind < NODE_NSREF && n->kind != NODE_NAME && n->kind != NODE_CALL &&
                (n->kind != NODE_FILTER || n->a);
-    n->constant = can && fold_parts(n, false);
+    n->constant = can && fold_operands(n, false);
     if (n->constant) {
-        fold_parts(n, true);
+        fold_operands(n, true);
     }
 }
 
