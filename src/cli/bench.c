@@ -23,7 +23,6 @@
 #include "base/size.h"
 #include "cli/cli.h"
 #include "cli/options.h"
-#include "route/bundled.h"
 #include "route/local.h"
 #include "tensor/limits.h"
 
@@ -365,7 +364,6 @@ int cli_bench(int argc, char **argv)
     struct err err = {0};
     struct cli_table table;
     struct cli_progress progress;
-    char *bundled = NULL;
     if (cli_options_want_help(argc, argv)) {
         make_table(&table);
         printf("usage: hearth bench [MODEL] [OPTIONS]\n\n"
@@ -378,15 +376,16 @@ int cli_bench(int argc, char **argv)
     if (!parse(&o, argc, argv, &err)) {
         return err.code == ERR_USAGE ? cli_usage_error("bench", "%s", err.text) : cli_fail(&err);
     }
-    if (!o.local.path && !route_bundled_model(&bundled, &err)) {
+    char *path = cli_find_model(o.local.path, &err);
+    if (!path) {
         return cli_fail(&err);
     }
-    o.local.path = o.local.path ? o.local.path : bundled;
+    o.local.path = path;
     cli_progress_start(&progress, "loading", 0);
     struct route_local *local = route_local_open(&o.local, cli_show_progress, &progress, &err);
     cli_progress_end(&progress);
     bool is_done = local && run_bench(&o, local, &err);
     route_local_close(local);
-    mem_free(bundled);
+    mem_free(path);
     return is_done ? 0 : cli_fail(&err);
 }

@@ -37,6 +37,28 @@ static void print_help(FILE *out)
     fprintf(out, "\n`hearth COMMAND --help` explains a command.\n");
 }
 
+/* What the table of errors says. A wrong command line stands for all that is wrong with input. */
+static void print_statuses(FILE *out)
+{
+    const int usage = err_info(ERR_USAGE)->exit_status;
+    fprintf(out, "\nExit status:\n");
+    for (int status = 0; status < 64; status++) {
+        bool is_first = true;
+        for (int code = 0; code < ERR_COUNT; code++) {
+            const struct err_info *info = err_info((enum err_code)code);
+            if (info->exit_status == status && (is_first || status != usage)) {
+                if (is_first) {
+                    fprintf(out, "  %2d  %s", status, info->meaning);
+                } else {
+                    fprintf(out, "; %s", info->meaning);
+                }
+                is_first = false;
+            }
+        }
+        fprintf(out, "%s", is_first ? "" : "\n");
+    }
+}
+
 /* A caller may have closed 0, 1 or 2; the next file opened would take that number, and a model
  * would be read as standard input or overwritten by output. */
 static void keep_standard_files(void)
@@ -60,6 +82,7 @@ int main(int argc, char **argv)
     }
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
         print_help(stdout);
+        print_statuses(stdout);
         return 0;
     }
     for (const struct command *c = commands; c->name; c++) {

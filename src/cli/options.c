@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "route/bundled.h"
+#include "route/places.h"
 
 #define AT(field) .offset = offsetof(struct route_local_params, field)
 
@@ -249,6 +251,20 @@ bool cli_level_from_environment(enum cpu_level *level, struct err *err)
         return true;
     }
     return set_value(&row, name, level, err) || err_wrap(err, "HEARTH_CPU_LEVEL");
+}
+
+char *cli_find_model(const char *name, struct err *err)
+{
+    struct route_places places;
+    char *path = NULL;
+    if (!name) {
+        return route_bundled_model(&path, err) ? path : NULL;
+    }
+    if (route_places_init(&places, err)) {
+        path = route_places_find(&places, name, err);
+    }
+    route_places_deinit(&places);
+    return path;
 }
 
 void cli_show_progress(void *progress, uint64_t done, uint64_t all)

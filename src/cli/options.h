@@ -77,6 +77,10 @@ bool cli_options_parse(const struct cli_table *table, void *base, int argc, char
 
 void cli_options_print(const struct cli_table *table, FILE *out);
 
+/* The path of a model as a user names it: a file, or a name that `hearth list` shows; NULL is the
+ * bundled model. mem_free the result. */
+char *cli_find_model(const char *name, struct err *err);
+
 /* A progress callback for route_local_open; arg is a struct cli_progress. */
 void cli_show_progress(void *progress, uint64_t done, uint64_t all);
 

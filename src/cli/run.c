@@ -22,7 +22,6 @@
 #include "cli/options.h"
 #include "cli/sampling.h"
 #include "cli/wake.h"
-#include "route/bundled.h"
 #include "route/local.h"
 
 enum {
@@ -81,7 +80,7 @@ static void print_help(void)
         "usage: hearth run [MODEL] [PROMPT] [OPTIONS]\n\n"
         "Talks with a model at the terminal, or answers one prompt: from the command line, from\n"
         "a pipe on standard input, or both (the pipe's text follows the prompt). MODEL is a\n"
-        "GGUF file; without one it is the bundled model.\n\n");
+        "GGUF file or a name that `hearth list` shows; without one it is the bundled model.\n\n");
     cli_options_print(&table, stdout);
 }
 
@@ -149,6 +148,14 @@ static struct engine_request make_request(const struct run *run, const struct te
     };
 }
 
+/* Says whose fault it is: a template that refuses, a prompt too long, weights that are no numbers.
+ */
+static bool blame_model(const struct run *run, struct err *err)
+{
+    char quoted[STR_QUOTE_MAX];
+    return err_wrap(err, "%s", str_quote(quoted, str_of(route_local_path(run->local))));
+}
+
 /* Shows events until the last one or the first fault. */
 static bool follow_stream(struct run *run, struct engine_stream *stream, struct answer *answer,
                           struct err *err)
@@ -161,7 +168,7 @@ static bool follow_stream(struct run *run, struct engine_stream *stream, struct 
             }
             if (event->kind == ENGINE_EVENT_ERROR) {
                 *err = event->error;
-                return false;
+                return blame_model(run, err);
             }
             buf_add(&answer->text, buf_view(&event->text));
             bool is_shown = show(run, buf_view(&event->text), err);
@@ -184,7 +191,7 @@ static bool answer_ids(struct run *run, const struct text_ids *ids, struct answe
     *answer = (struct answer){0};
     struct engine_stream *stream =
         engine_submit(route_local_engine(run->local), &request, cli_wake_notify, NULL, err);
-    bool is_done = stream && follow_stream(run, stream, answer, err);
+    bool is_done = stream ? follow_stream(run, stream, answer, err) : blame_model(run, err);
     engine_stream_close(stream);
     if (is_done && answer->text.failed) {
         return err_set_memory(err, answer->text.len);
@@ -246,7 +253,7 @@ static bool answer_prompt(struct run *run, struct str prompt, struct answer *ans
         }
         is_encoded = chat_encode(route_local_chat(run->local), &request, &ids, NULL, err);
     }
-    is_done = is_encoded && answer_ids(run, &ids, answer, err);
+    is_done = is_encoded ? answer_ids(run, &ids, answer, err) : blame_model(run, err);
     if (!run->options.is_raw) {
         if (is_done) {
             is_done = add_message(run, "assistant", buf_view(&answer->text), err);
@@ -477,17 +484,15 @@ static bool parse(struct run *run, int argc, char **argv, struct err *err)
 static bool open_model(struct run *run, struct err *err)
 {
     struct cli_progress progress;
-    char *bundled = NULL;
-    if (!run->options.local.path) {
-        if (!route_bundled_model(&bundled, err)) {
-            return false;
-        }
-        run->options.local.path = bundled;
+    char *path = cli_find_model(run->options.local.path, err);
+    if (!path) {
+        return false;
     }
+    run->options.local.path = path;
     cli_progress_start(&progress, "loading", 0);
     run->local = route_local_open(&run->options.local, cli_show_progress, &progress, err);
     cli_progress_end(&progress);
-    mem_free(bundled);
+    mem_free(path);
     if (!run->local) {
         return false;
     }

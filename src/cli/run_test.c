@@ -42,6 +42,8 @@ struct outcome {
     int status;
 };
 
+static bool joins_stderr; /* what the next process says on standard error is output, too */
+
 /* Runs in the child. */
 static void become(const char *const *args)
 {
@@ -51,7 +53,8 @@ static void become(const char *const *args)
         argv[argc] = (char *)args[argc];
     }
     argv[argc] = NULL;
-    setenv("XDG_STATE_HOME", "/nonexistent", 1);
+    setenv("XDG_STATE_HOME", "/dev/null", 1); /* root could make a folder anywhere else */
+    setenv("HEARTH_MODELS", TEST_MODELS, 1);
     setenv("TERM", "xterm", 1);
     int status = strcmp(argv[0], "bench") == 0 ? cli_bench(argc, argv) : cli_run(argc, argv);
     fflush(NULL);
@@ -71,7 +74,7 @@ static struct process start_piped(const char *const *args)
         close(in[1]);
         close(out[0]);
         int quiet = open("/dev/null", O_WRONLY);
-        dup2(quiet, 2);
+        dup2(joins_stderr ? 1 : quiet, 2);
         become(args);
     }
     close(in[0]);
@@ -287,6 +290,51 @@ static void test_faults(void **state)
     mem_free(words);
 }
 
+/* A fault that shows only while a model runs names the model, too. */
+static void test_blame(void **state)
+{
+    (void)state;
+    enum { SPOILED_BYTES = 4096 }; /* the end of the last tensor: all ones are NaN */
+    char path[] = "/tmp/hearth-run-test-XXXXXX";
+    size_t len = 0;
+    struct err err;
+    char *bytes = os_file_slurp(STORIES, 4 << 20, &len, &err);
+    assert_non_null(bytes);
+    assert_true(len > SPOILED_BYTES);
+    memset(bytes + len - SPOILED_BYTES, 0xff, SPOILED_BYTES);
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, bytes, len), len);
+    close(fd);
+    joins_stderr = true;
+    struct outcome o = run("", ARGS("run", path, "Once", "--raw", "-n", "3"));
+    assert_int_not_equal(o.status, 0);
+    assert_non_null(strstr(o.out.ptr, path));
+    buf_deinit(&o.out);
+
+    o = run("", ARGS("run", STORIES, "Once", "--raw", "--ctx", "1"));
+    assert_int_equal(o.status, 7);
+    assert_non_null(strstr(o.out.ptr, STORIES));
+    buf_deinit(&o.out);
+    joins_stderr = false;
+    unlink(path);
+    mem_free(bytes);
+}
+
+static void test_names(void **state)
+{
+    (void)state;
+    struct outcome by_name = run("", ARGS("run", "hearth-nano", "Hi", "--temp", "0", "-n", "4"));
+    struct outcome by_path = run("", ARGS("run", NANO, "Hi", "--temp", "0", "-n", "4"));
+    assert_int_equal(by_path.status, 0);
+    expect_same(&by_name, &by_path);
+    buf_deinit(&by_name.out);
+    buf_deinit(&by_path.out);
+    struct outcome o = run("", ARGS("run", "no-such-model", "Hi"));
+    assert_int_equal(o.status, 4);
+    buf_deinit(&o.out);
+}
+
 static void test_help(void **state)
 {
     (void)state;
@@ -410,6 +458,7 @@ int main(void)
         cmocka_unit_test(test_raw),     cmocka_unit_test(test_chat),
         cmocka_unit_test(test_json),    cmocka_unit_test(test_ends),
         cmocka_unit_test(test_faults),  cmocka_unit_test(test_help),
+        cmocka_unit_test(test_blame),   cmocka_unit_test(test_names),
         cmocka_unit_test(test_talk),    cmocka_unit_test(test_interrupt),
         cmocka_unit_test(test_escapes), cmocka_unit_test(test_bench),
     };
