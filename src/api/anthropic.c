@@ -120,7 +120,8 @@ static bool apply_output_config(struct gen_request *request, const struct api_fi
 #define SLOT(member) offsetof(struct gen_request, member)
 #define NEUTRAL(field, reason)                                                                     \
     {                                                                                              \
-        .name = field, .kind = API_CUSTOM, .apply = apply_neutral, .note = reason                  \
+        .name = field, .kind = API_CUSTOM, .apply = apply_neutral, .is_limited = true,             \
+        .note = reason                                                                             \
     }
 #define REFUSED(field, reason)                                                                     \
     {                                                                                              \
@@ -147,6 +148,7 @@ static const struct api_field prompt_fields[] = {
     {.name = "output_config",
      .kind = API_CUSTOM,
      .apply = apply_output_config,
+     .is_limited = true,
      .note = "there is neither an effort to set nor a format to enforce yet"},
     REFUSED("output_format", "no format can be enforced yet"),
     REFUSED("context_management", "the server keeps no conversations"),
@@ -221,12 +223,20 @@ static bool parse_count(struct gen_request *request, struct str body, struct err
     return ok;
 }
 
+/* A date; later versions ask for the same shapes as far as text is concerned, earlier ones for
+ * others. */
 bool api_anthropic_version(struct str version, struct err *err)
 {
+    static const struct str first = {"2023-06-01", 10};
+    bool is_date = version.len == first.len;
     char quoted[STR_QUOTE_MAX];
-    return version.len == 0 || str_eq(version, STR("2023-06-01")) ||
+    for (size_t i = 0; is_date && i < first.len; i++) {
+        char c = version.ptr[i];
+        is_date = first.ptr[i] == '-' ? c == '-' : c >= '0' && c <= '9';
+    }
+    return version.len == 0 || (is_date && str_compare(version, first) >= 0) ||
            err_set_param(err, ERR_UNSUPPORTED, "anthropic-version",
-                         "'%s' is no version that is spoken here; 2023-06-01 is",
+                         "'%s' is no version that is spoken here; 2023-06-01 and later ones are",
                          str_quote(quoted, version));
 }
 

@@ -68,6 +68,7 @@ const struct api_field api_anthropic_block_fields[] = {
     {.name = "citations",
      .kind = API_CUSTOM,
      .apply = apply_citations,
+     .is_limited = true,
      .note = "there are no documents to cite; null and an empty list are fine"},
     {0},
 };

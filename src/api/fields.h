@@ -30,6 +30,7 @@ struct api_field {
     bool (*apply)(struct gen_request *request, const struct api_field *field, const json_t *value,
                   struct err *err);
     bool is_required;
+    bool is_limited; /* only values that ask for what happens anyway pass, the others are refused */
     const char *note; /* REFUSED: why, or what to use instead; else what to know, for the docs */
 };
 

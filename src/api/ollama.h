@@ -29,7 +29,11 @@ extern const struct api_field *const api_ollama_generate_tables[];
 extern const struct api_field *const api_ollama_chat_tables[];
 extern const struct api_field *const api_ollama_show_tables[];
 
-/* The handler of "messages" of a chat. */
+/* The handlers of "options", of "keep_alive", and of "messages" of a chat. */
+bool api_ollama_options(struct gen_request *request, const struct api_field *field,
+                        const json_t *value, struct err *err);
+bool api_ollama_keep_alive(struct gen_request *request, const struct api_field *field,
+                           const json_t *value, struct err *err);
 bool api_ollama_messages(struct gen_request *request, const struct api_field *field,
                          const json_t *value, struct err *err);
 

@@ -1,318 +1,14 @@
-/* Bodies of POST /api/generate and /api/chat: fields, options, messages. */
+/* Bodies of POST /api/generate and /api/chat: fields and messages. */
 #include <stdio.h>
 
 #include "api/ollama.h"
 #include "base/json.h"
-
-/* ---- options ---- */
 
 #define SLOT(member) offsetof(struct gen_request, member)
 #define REFUSED(field, reason)                                                                     \
     {                                                                                              \
         .name = field, .kind = API_REFUSED, .note = reason                                         \
     }
-
-static bool integer(const struct api_field *field, const json_t *value, json_int_t *out,
-                    struct err *err)
-{
-    if (!json_is_integer(value)) {
-        return api_type_error(field->name, "an integer", value, err);
-    }
-    *out = json_integer_value(value);
-    if (*out < (json_int_t)field->min || *out > (json_int_t)field->max) {
-        return err_set_param(err, ERR_INVALID, field->name,
-                             "invalid value for '%s': must be between %.15g and %.15g", field->name,
-                             field->min, field->max);
-    }
-    return true;
-}
-
-/* -1: until the end, -2: until the context is full; here both end with the context. */
-static bool apply_predict(struct gen_request *request, const struct api_field *field,
-                          const json_t *value, struct err *err)
-{
-    json_int_t tokens = 0;
-    if (!integer(field, value, &tokens, err)) {
-        return false;
-    }
-    request->has_max_tokens = tokens >= 0;
-    request->max_tokens = tokens >= 0 ? (uint32_t)tokens : 0;
-    return true;
-}
-
-/* -1 chooses one, as no seed does. */
-static bool apply_seed(struct gen_request *request, const struct api_field *field,
-                       const json_t *value, struct err *err)
-{
-    if (json_is_integer(value) && json_integer_value(value) == -1) {
-        request->has_seed = false;
-        return true;
-    }
-    return api_apply_seed(request, field, value, err);
-}
-
-/* Options of the loading to which the loaded model gives one answer: these values are what is. */
-static bool apply_satisfied(struct gen_request *request, const struct api_field *field,
-                            const json_t *value, struct err *err)
-{
-    static const struct satisfied {
-        const char *name;
-        bool when_true, when_false;
-    } rows[] = {
-        {"numa", false, true},           {"low_vram", true, true},
-        {"logits_all", false, true},     {"vocab_only", false, true},
-        {"use_mmap", false, true},       {"use_mlock", false, true},
-        {"embedding_only", false, true}, {"penalize_newline", true, false},
-    };
-    (void)request;
-    if (!json_is_boolean(value)) {
-        return api_type_error(field->name, "a boolean", value, err);
-    }
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        if (strcmp(rows[i].name, field->name) == 0 &&
-            (json_is_true(value) ? rows[i].when_true : rows[i].when_false)) {
-            return true;
-        }
-    }
-    return err_set_param(err, ERR_UNSUPPORTED, field->name, "'%s' cannot be %s: %s", field->name,
-                         json_is_true(value) ? "true" : "false", field->note);
-}
-
-/* Integers of which [min, max] is what is. */
-static bool apply_within(struct gen_request *request, const struct api_field *field,
-                         const json_t *value, struct err *err)
-{
-    (void)request;
-    if (!json_is_integer(value)) {
-        return api_type_error(field->name, "an integer", value, err);
-    }
-    json_int_t number = json_integer_value(value);
-    return (number >= (json_int_t)field->min && number <= (json_int_t)field->max) ||
-           err_set_param(err, ERR_UNSUPPORTED, field->name, "'%s' cannot be %lld: %s", field->name,
-                         (long long)number, field->note);
-}
-
-static bool apply_tail_free(struct gen_request *request, const struct api_field *field,
-                            const json_t *value, struct err *err)
-{
-    (void)request;
-    if (!json_is_number(value)) {
-        return api_type_error(field->name, "a number", value, err);
-    }
-    double z = json_number_value(value);
-    return (z >= 1 && z <= 1) ||
-           err_set_param(err, ERR_UNSUPPORTED, field->name, "'%s' is not supported: %s",
-                         field->name, field->note);
-}
-
-static bool apply_kv(struct gen_request *request, const struct api_field *field,
-                     const json_t *value, struct err *err)
-{
-    if (!json_is_boolean(value)) {
-        return api_type_error(field->name, "a boolean", value, err);
-    }
-    request->load.kv = json_is_true(value) ? GEN_KV_F16 : GEN_KV_F32;
-    return true;
-}
-
-const struct api_field api_ollama_option_fields[] = {
-    /* length */
-    {.name = "num_predict",
-     .kind = API_CUSTOM,
-     .apply = apply_predict,
-     .min = -2,
-     .max = INT32_MAX,
-     .note = "-1 and -2: until the context is full"},
-    {.name = "num_ctx",
-     .kind = API_U32,
-     .offset = SLOT(ctx_tokens),
-     .min = 1,
-     .max = INT32_MAX,
-     .note = "prompt and answer together; reserves no more of the cache; more than the model is "
-             "loaded with is refused with both counts"},
-    {.name = "num_keep",
-     .kind = API_CUSTOM,
-     .apply = apply_within,
-     .min = -1,
-     .max = INT32_MAX,
-     .note = "nothing is ever dropped from a context, so all tokens are kept"},
-    {.name = "stop", .kind = API_CUSTOM, .apply = api_apply_stop},
-    /* sampling */
-    {.name = "seed", .kind = API_CUSTOM, .apply = apply_seed, .note = "-1 chooses one"},
-    {.name = "temperature", .kind = API_F32, .offset = SLOT(sampling.temperature), .max = 2},
-    {.name = "top_k", .kind = API_U32, .offset = SLOT(sampling.top_k), .max = INT32_MAX},
-    {.name = "top_p", .kind = API_F32, .offset = SLOT(sampling.top_p), .max = 1},
-    {.name = "min_p", .kind = API_F32, .offset = SLOT(sampling.min_p), .max = 1},
-    {.name = "typical_p", .kind = API_F32, .offset = SLOT(sampling.typical_p), .max = 1},
-    {.name = "tfs_z",
-     .kind = API_CUSTOM,
-     .apply = apply_tail_free,
-     .note = "there is no tail-free sampling; only 1, which is off"},
-    {.name = "repeat_last_n",
-     .kind = API_CUSTOM,
-     .apply = api_apply_window,
-     .offset = SLOT(sampling.repeat_last_n),
-     .min = -1,
-     .max = INT32_MAX},
-    {.name = "repeat_penalty",
-     .kind = API_F32,
-     .offset = SLOT(sampling.repeat_penalty),
-     .min = 0.01,
-     .max = 10},
-    {.name = "presence_penalty",
-     .kind = API_F32,
-     .offset = SLOT(sampling.presence_penalty),
-     .min = -2,
-     .max = 2},
-    {.name = "frequency_penalty",
-     .kind = API_F32,
-     .offset = SLOT(sampling.frequency_penalty),
-     .min = -2,
-     .max = 2},
-    {.name = "penalize_newline",
-     .kind = API_CUSTOM,
-     .apply = apply_satisfied,
-     .note = "penalties know no exceptions"},
-    {.name = "mirostat",
-     .kind = API_CUSTOM,
-     .apply = api_apply_mirostat,
-     .note = "0 or 2; version 1 is refused"},
-    {.name = "mirostat_tau", .kind = API_F32, .offset = SLOT(sampling.mirostat_tau), .max = 100},
-    {.name = "mirostat_eta", .kind = API_F32, .offset = SLOT(sampling.mirostat_eta), .max = 1},
-    /* loading: passes if the model is loaded in that way */
-    {.name = "num_thread",
-     .kind = API_U32,
-     .offset = SLOT(load.threads),
-     .max = INT32_MAX,
-     .note = "as the model is loaded, or 0"},
-    {.name = "num_batch",
-     .kind = API_U32,
-     .offset = SLOT(load.batch_rows),
-     .max = INT32_MAX,
-     .note = "at most what the model is loaded with"},
-    {.name = "num_gpu",
-     .kind = API_CUSTOM,
-     .apply = apply_within,
-     .min = -1,
-     .max = 0,
-     .note = "models run on the CPU; -1 (choose) and 0 are fine"},
-    {.name = "main_gpu",
-     .kind = API_CUSTOM,
-     .apply = apply_within,
-     .min = 0,
-     .max = 0,
-     .note = "models run on the CPU; 0 is fine"},
-    {.name = "low_vram",
-     .kind = API_CUSTOM,
-     .apply = apply_satisfied,
-     .note = "no graphics memory is used"},
-    {.name = "f16_kv",
-     .kind = API_CUSTOM,
-     .apply = apply_kv,
-     .note = "true: the cache holds F16, false: F32"},
-    {.name = "numa",
-     .kind = API_CUSTOM,
-     .apply = apply_satisfied,
-     .note = "memory is not placed by node"},
-    {.name = "use_mmap",
-     .kind = API_CUSTOM,
-     .apply = apply_satisfied,
-     .note = "weights are repacked in memory when they are loaded"},
-    {.name = "use_mlock",
-     .kind = API_CUSTOM,
-     .apply = apply_satisfied,
-     .note = "memory is not locked"},
-    {.name = "vocab_only",
-     .kind = API_CUSTOM,
-     .apply = apply_satisfied,
-     .note = "models are loaded whole"},
-    {.name = "logits_all",
-     .kind = API_CUSTOM,
-     .apply = apply_satisfied,
-     .note = "logits are computed where they are needed"},
-    {.name = "embedding_only",
-     .kind = API_CUSTOM,
-     .apply = apply_satisfied,
-     .note = "models here generate"},
-    {0},
-};
-
-static bool apply_options(struct gen_request *request, const struct api_field *field,
-                          const json_t *value, struct err *err)
-{
-    static const struct api_field *const tables[] = {api_ollama_option_fields, NULL};
-    if (!json_is_object(value)) {
-        return api_type_error(field->name, "an object", value, err);
-    }
-    return api_fields_apply(request, value, tables, err) || err_wrap_param(err, "options");
-}
-
-/* ---- keep_alive ---- */
-
-/* A Go duration, "1h15m30.5s", or "0" or "-1". */
-static bool parse_duration(struct str text, bool *is_zero)
-{
-    static const char *const units[] = {"ns", "us", "\xc2\xb5s", "ms", "s", "m", "h"};
-    bool any_digit = false;
-    *is_zero = true;
-    if (!str_eat(&text, STR("-"))) {
-        str_eat(&text, STR("+"));
-    }
-    while (text.len > 0) {
-        size_t at = 0, dots = 0;
-        while (at < text.len && ((text.ptr[at] >= '0' && text.ptr[at] <= '9') ||
-                                 (text.ptr[at] == '.' && dots++ == 0))) {
-            *is_zero = *is_zero && (text.ptr[at] == '0' || text.ptr[at] == '.');
-            at++;
-        }
-        if (at == dots) {
-            return false;
-        }
-        any_digit = true;
-        text = str_slice(text, at, text.len);
-        bool has_unit = text.len == 0; /* a bare number is seconds */
-        for (size_t i = 0; !has_unit && i < sizeof units / sizeof *units; i++) {
-            struct str rest = text;
-            bool is_end =
-                str_eat(&rest, str_of(units[i])) &&
-                (rest.len == 0 || (rest.ptr[0] >= '0' && rest.ptr[0] <= '9') || rest.ptr[0] == '.');
-            if (is_end) {
-                text = rest;
-                has_unit = true;
-            }
-        }
-        if (!has_unit) {
-            return false;
-        }
-    }
-    return any_digit;
-}
-
-/* A model stays loaded as long as the server runs, so any time it shall stay at least is granted;
- * that it shall go at once is not. */
-static bool apply_keep_alive(struct gen_request *request, const struct api_field *field,
-                             const json_t *value, struct err *err)
-{
-    bool is_zero = false;
-    (void)request;
-    if (json_is_string(value)) {
-        char quoted[STR_QUOTE_MAX];
-        if (!parse_duration(json_str(value), &is_zero)) {
-            return err_set_param(err, ERR_INVALID, field->name,
-                                 "invalid duration '%s' in 'keep_alive': write \"5m\", \"1h30m\", "
-                                 "or a number of seconds",
-                                 str_quote(quoted, json_str(value)));
-        }
-    } else if (json_is_number(value)) {
-        double seconds = json_number_value(value);
-        is_zero = seconds >= 0 && seconds <= 0;
-    } else {
-        return api_type_error(field->name, "a duration or a number of seconds", value, err);
-    }
-    return !is_zero || err_set_param(err, ERR_UNSUPPORTED, field->name,
-                                     "'keep_alive' of 0 is not supported: models are loaded when "
-                                     "the server starts and cannot be unloaded");
-}
 
 /* ---- other fields of both ---- */
 
@@ -363,29 +59,33 @@ static const struct api_field common_fields[] = {
     {.name = "stream", .kind = API_BOOL, .offset = SLOT(stream), .note = "true by default"},
     {.name = "options",
      .kind = API_CUSTOM,
-     .apply = apply_options,
+     .apply = api_ollama_options,
      .note = "see the options below"},
     {.name = "keep_alive",
      .kind = API_CUSTOM,
-     .apply = apply_keep_alive,
+     .apply = api_ollama_keep_alive,
      .note = "models stay loaded; 0, which would unload one, is refused"},
     {.name = "format",
      .kind = API_CUSTOM,
      .apply = apply_empty,
+     .is_limited = true,
      .note = "no format can be enforced yet"},
     {.name = "think",
      .kind = API_CUSTOM,
      .apply = apply_think,
+     .is_limited = true,
      .note = "thinking cannot be separated yet; false tells the template so"},
     {.name = "logprobs", .kind = API_BOOL, .offset = SLOT(wants_logprobs)},
     {.name = "top_logprobs", .kind = API_U32, .offset = SLOT(top_logprobs), .max = ENGINE_TOP_MAX},
     {.name = "truncate",
      .kind = API_CUSTOM,
      .apply = apply_never,
+     .is_limited = true,
      .note = "a prompt that does not fit is an error, never cut"},
     {.name = "shift",
      .kind = API_CUSTOM,
      .apply = apply_never,
+     .is_limited = true,
      .note = "an answer ends with the context; nothing is dropped from it"},
     {0},
 };
@@ -449,14 +149,17 @@ static const struct api_field generate_fields[] = {
     {.name = "suffix",
      .kind = API_CUSTOM,
      .apply = apply_empty,
+     .is_limited = true,
      .note = "text cannot be filled in yet"},
     {.name = "images",
      .kind = API_CUSTOM,
      .apply = apply_empty,
+     .is_limited = true,
      .note = "models here see no images"},
     {.name = "template",
      .kind = API_CUSTOM,
      .apply = apply_empty,
+     .is_limited = true,
      .note = "the model's own chat template is used; write the whole prompt with 'raw'"},
     REFUSED("width", "models here make no images"),
     REFUSED("height", "models here make no images"),
@@ -571,14 +274,17 @@ static const struct api_field message_fields[] = {
     {.name = "images",
      .kind = API_CUSTOM,
      .apply = apply_empty,
+     .is_limited = true,
      .note = "models here see no images"},
     {.name = "tool_calls",
      .kind = API_CUSTOM,
      .apply = apply_empty,
+     .is_limited = true,
      .note = "this server does not call tools yet"},
     {.name = "tool_name",
      .kind = API_CUSTOM,
      .apply = apply_empty,
+     .is_limited = true,
      .note = "this server does not call tools yet"},
     {0},
 };
@@ -631,6 +337,7 @@ static const struct api_field chat_fields[] = {
     {.name = "tools",
      .kind = API_CUSTOM,
      .apply = apply_empty,
+     .is_limited = true,
      .note = "this server does not call tools yet"},
     {0},
 };

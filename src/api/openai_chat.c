@@ -84,7 +84,8 @@ static bool apply_neutral(struct gen_request *request, const struct api_field *f
 #define SLOT(member) offsetof(struct gen_request, member)
 #define NEUTRAL(field, reason)                                                                     \
     {                                                                                              \
-        .name = field, .kind = API_CUSTOM, .apply = apply_neutral, .note = reason                  \
+        .name = field, .kind = API_CUSTOM, .apply = apply_neutral, .is_limited = true,             \
+        .note = reason                                                                             \
     }
 #define REFUSED(field, reason)                                                                     \
     {                                                                                              \
@@ -97,7 +98,11 @@ static const struct api_field chat_fields[] = {
     {.name = "logprobs", .kind = API_CUSTOM, .apply = apply_logprobs},
     {.name = "top_logprobs", .kind = API_U32, .offset = SLOT(top_logprobs), .max = ENGINE_TOP_MAX},
     {.name = "chat_template_kwargs", .kind = API_CUSTOM, .apply = apply_kwargs},
-    {.name = "response_format", .kind = API_CUSTOM, .apply = apply_response_format},
+    {.name = "response_format",
+     .kind = API_CUSTOM,
+     .apply = apply_response_format,
+     .is_limited = true,
+     .note = "only 'text'"},
     {.name = "safety_identifier", .kind = API_TEXT, .offset = SLOT(user)},
     NEUTRAL("service_tier", "there is one tier, 'default'"),
     NEUTRAL("modalities", "the only modality is 'text'"),
@@ -119,9 +124,10 @@ static const struct api_field chat_fields[] = {
     {0},
 };
 
+static const struct api_field *const tables[] = {chat_fields, api_fields_shared, NULL};
+
 static bool parse(struct gen_request *request, struct str body, struct err *err)
 {
-    static const struct api_field *const tables[] = {chat_fields, api_fields_shared, NULL};
     api_request_init(request, GEN_CHAT);
     if (!api_request_read(request, body, err) ||
         !api_fields_apply(request, request->body, tables, err)) {
@@ -260,4 +266,5 @@ const struct api_dialect api_openai_chat = {
     .end = end,
     .broken = api_openai_broken,
     .whole = whole,
+    .tables = tables,
 };

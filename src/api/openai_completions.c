@@ -100,14 +100,18 @@ static const struct api_field completion_fields[] = {
     {.name = "prompt", .kind = API_CUSTOM, .apply = apply_prompt, .is_required = true},
     {.name = "echo", .kind = API_BOOL, .offset = offsetof(struct gen_request, echo)},
     {.name = "logprobs", .kind = API_CUSTOM, .apply = apply_logprobs},
-    {.name = "best_of", .kind = API_CUSTOM, .apply = apply_best_of},
+    {.name = "best_of",
+     .kind = API_CUSTOM,
+     .apply = apply_best_of,
+     .note = "only where it equals n"},
     {.name = "suffix", .kind = API_REFUSED, .note = "text cannot be filled in yet"},
     {0},
 };
 
+static const struct api_field *const tables[] = {completion_fields, api_fields_shared, NULL};
+
 static bool parse(struct gen_request *request, struct str body, struct err *err)
 {
-    static const struct api_field *const tables[] = {completion_fields, api_fields_shared, NULL};
     api_request_init(request, GEN_TEXT);
     if (!api_request_read(request, body, err) ||
         !api_fields_apply(request, request->body, tables, err)) {
@@ -272,4 +276,5 @@ const struct api_dialect api_openai_completions = {
     .end = end,
     .broken = api_openai_broken,
     .whole = whole,
+    .tables = tables,
 };
