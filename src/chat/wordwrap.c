@@ -167,7 +167,7 @@ static bool wrap_line(struct wrapper *w)
         if (w->any && is_wrap_space(code_at(s, at))) { /* a later line starts without blanks */
             at = chunk_end(w, at);
         }
-        size_t start = at, end = at, text_end = at;
+        size_t start = at, end = at;
         int64_t used = 0;
         bool is_cut = false; /* behind nothing: then blanks before it are not the line's end */
         while (end < s.len) {
@@ -188,7 +188,7 @@ static bool wrap_line(struct wrapper *w)
             used += n;
             end = next;
         }
-        text_end = end;
+        size_t text_end = end;
         while (!is_cut && text_end > start && is_wrap_space(code_at(s, back(s, text_end)))) {
             text_end = back(s, text_end);
         }
