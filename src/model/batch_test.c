@@ -127,7 +127,8 @@ static void test_families(void **state)
                                         "refact-f32.gguf",       "phi2-f32.gguf",
                                         "bloom-f32.gguf",        "stablelm-parallel-f32.gguf",
                                         "phi3-long-f32.gguf",    "nemotron-f32.gguf",
-                                        "qwen2moe-f32.gguf",     "llama-experts-f32.gguf"};
+                                        "qwen2moe-f32.gguf",     "llama-experts-f32.gguf",
+                                        "dots1-f32.gguf"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         check_model(names[i], i % 2 ? KV_F32 : KV_F16);

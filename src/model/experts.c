@@ -4,6 +4,9 @@
  *     scores = W_router x        p = softmax(scores)        chosen = the `used` largest
  *     y = scale * sum of w_e * down_e(act(gate_e x) * up_e x)      w = p, or p / (sum of chosen p)
  *
+ * Some routers use the logistic function instead of softmax, and add a bias to p to choose by, not
+ * to weigh by (DeepSeek-AI 2024).
+ *
  * Rows are grouped by expert: those that chose expert 0 are gathered side by side and go through
  * its matrices as one batch, then those of expert 1, and so on, so that an expert's weights are
  * read once for all rows of a call. Each row adds its results in the order of the experts' numbers,
@@ -27,34 +30,72 @@ static bool is_chosen(const uint32_t *chosen, size_t count, uint32_t expert)
 }
 
 /* The best that is not chosen yet; of equals the first. Scores may be NaN: still one is found. */
-static uint32_t best_of(const float *score, uint32_t count, const uint32_t *chosen, size_t taken)
+static uint32_t best_of(const float *score, const float *bias, uint32_t count,
+                        const uint32_t *chosen, size_t taken)
 {
     uint32_t best = UINT32_MAX;
+    float highest = 0;
     for (uint32_t e = 0; e < count; e++) {
-        if ((best == UINT32_MAX || score[e] > score[best]) && !is_chosen(chosen, taken, e)) {
+        float s = bias ? score[e] + bias[e] : score[e];
+        if ((best == UINT32_MAX || s > highest) && !is_chosen(chosen, taken, e)) {
             best = e;
+            highest = s;
         }
     }
     return best;
 }
 
+/* 1 / (1 + exp(-x)) of each score. */
+static void logistic(const struct kernels *k, float *score, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        score[i] = -score[i];
+    }
+    k->exp_sum(score, 0, count);
+    for (size_t i = 0; i < count; i++) {
+        score[i] = 1 / (1 + score[i]);
+    }
+}
+
+static void softmax(const struct kernels *k, float *score, size_t count)
+{
+    float max = -INFINITY;
+    for (size_t i = 0; i < count; i++) {
+        max = score[i] > max ? score[i] : max;
+    }
+    float inverse = 1 / k->exp_sum(score, max, count);
+    for (size_t i = 0; i < count; i++) {
+        score[i] *= inverse;
+    }
+}
+
+/* Probabilities are needed as such only where a bias or the logistic function changes the choice.
+ */
 static void route_row(struct forward *f, size_t row)
 {
     const struct hparams *h = &f->m->h;
     float *p = f->s->route + row * h->expert_count, *weights = f->s->weights + row * h->expert_used;
     uint32_t *chosen = f->s->chosen + row * h->expert_used;
-    float sum = 0;
+    const float *bias = f->layer->router_bias;
+    float sum = 0, all = 1;
 
-    for (size_t i = 0; i < h->expert_used; i++) {
-        chosen[i] = best_of(p, h->expert_count, chosen, i);
+    if (h->has_sigmoid) {
+        logistic(f->k, p, h->expert_count);
+    } else if (bias) {
+        softmax(f->k, p, h->expert_count);
     }
-    float all = f->k->exp_sum(p, p[chosen[0]], h->expert_count);
+    for (size_t i = 0; i < h->expert_used; i++) {
+        chosen[i] = best_of(p, bias, h->expert_count, chosen, i);
+    }
+    if (!h->has_sigmoid && !bias) {
+        all = f->k->exp_sum(p, p[chosen[0]], h->expert_count);
+    }
     for (size_t i = 0; i < h->expert_used; i++) {
         weights[i] = p[chosen[i]];
         sum += weights[i];
     }
     for (size_t i = 0; i < h->expert_used; i++) {
-        weights[i] *= (float)h->expert_scale / (h->traits->has_plain_weights ? all : sum);
+        weights[i] *= (float)h->expert_scale / (h->has_plain_weights ? all : sum);
     }
 }
 

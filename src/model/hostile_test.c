@@ -285,6 +285,18 @@ static void test_experts(void **state)
         expect_error_of("qwen3moe-f32.gguf", cases[i].key, U64(cases[i].value), ERR_FORMAT,
                         cases[i].text);
     }
+    expect_error_of("dots1-f32.gguf", "dots1.leading_dense_block_count", U64(3), ERR_FORMAT,
+                    "dots1.leading_dense_block_count is 3");
+    expect_error_of("dots1-f32.gguf", "dots1.leading_dense_block_count", U64(2), ERR_FORMAT,
+                    "tensor blk.1.ffn_gate.weight is missing");
+    expect_error_of("dots1-f32.gguf", "dots1.expert_gating_func", U64(3), ERR_FORMAT,
+                    "dots1.expert_gating_func is 3");
+    expect_error_of("dots1-f32.gguf", "dots1.expert_shared_count", U64(1025), ERR_FORMAT,
+                    "dots1.expert_shared_count is 1025");
+    expect_error_of("dots1-f32.gguf", "dots1.expert_weights_norm", U64(1), ERR_FORMAT,
+                    "dots1.expert_weights_norm");
+    expect_error_of("ernie4_5-moe-f32.gguf", "ernie4_5-moe.interleave_moe_layer_step", U64(0),
+                    ERR_FORMAT, "ernie4_5-moe.interleave_moe_layer_step is 0");
     struct change c = {.tensor = "blk.1.ffn_up_exps.weight", .dims = flat, .type = DTYPE_F32};
     expect_error("qwen3moe-f32.gguf", &c, ERR_FORMAT, "24 x 112: 24 x 16 x 7 is needed");
     c = (struct change){.tensor = "blk.0.ffn_gate_inp.weight", .dims = router, .type = DTYPE_F32};

@@ -319,6 +319,47 @@ static void read_scale(struct reader *r, const struct hparams *h, const char *na
 
 /* ---- experts ---- */
 
+/* Which layers have experts, and whether the weights of the chosen ones are brought to 1. */
+static bool read_expert_layers(struct reader *r, struct hparams *h)
+{
+    const struct traits *t = h->traits;
+    uint32_t dense = 0, step = 1;
+    h->has_plain_weights = t->has_plain_weights;
+    if (t->has_leading_dense) {
+        read_u32(r, h, "leading_dense_block_count", &dense, 0, h->layer_count);
+        read_u32(r, h, "interleave_moe_layer_step", &step, 1, MODEL_LAYERS_MAX);
+    }
+    for (uint32_t i = 0; i < h->layer_count && !r->failed; i++) {
+        h->layers[i].has_experts = i >= dense && (i + 1) % step == 0;
+    }
+    if (!r->failed && t->has_gating_keys && !t->has_sigmoid) {
+        bool is_one = false;
+        r->failed =
+            !gguf_get_bool(r->gguf, key_of(r, h, "expert_weights_norm"), &is_one, NULL, r->err);
+        h->has_plain_weights = !is_one;
+    }
+    return !r->failed;
+}
+
+static bool read_shared(struct reader *r, struct hparams *h, uint32_t dense)
+{
+    enum shared_expert shared = h->traits->shared;
+    bool is_always = shared == SHARED_GATED || shared == SHARED_DENSE;
+    uint32_t count = 0;
+    if (shared == SHARED_COUNT) {
+        need_u32(r, h, "expert_shared_count", &count, 0, MODEL_EXPERTS_MAX);
+        if (!r->failed && (uint64_t)count * h->expert_ffn_dim > MODEL_WIDTH_MAX) {
+            return fail_value(r, count, "the shared expert is too wide");
+        }
+        h->shared_ffn_dim = count * h->expert_ffn_dim;
+    } else if (shared != SHARED_NONE) {
+        h->shared_ffn_dim = is_always ? dense : 0;
+        read_u32(r, h, "expert_shared_feed_forward_length", &h->shared_ffn_dim, is_always,
+                 MODEL_WIDTH_MAX);
+    }
+    return !r->failed;
+}
+
 static bool read_experts(struct reader *r, struct hparams *h)
 {
     const struct traits *t = h->traits;
@@ -336,22 +377,30 @@ static bool read_experts(struct reader *r, struct hparams *h)
     }
     need_u32(r, h, "expert_used_count", &h->expert_used, 1, h->expert_count);
     read_u32(r, h, "expert_group_count", &groups, 0, 1); /* one group is none */
-    read_u32(r, h, "expert_gating_func", &gating, 0, 1); /* 1 is softmax */
+    /* 1 is softmax, 2 the logistic function */
+    read_u32(r, h, "expert_gating_func", &gating, 0, t->has_gating_keys ? 2 : 1);
+    h->has_sigmoid = gating == 2 || (gating == 0 && t->has_sigmoid);
     read_scale(r, h, "expert_weights_scale", &h->expert_scale);
     h->expert_ffn_dim = dense;
     if (!r->failed && t->has_expert_width &&
         !read_u32(r, h, "expert_feed_forward_length", &h->expert_ffn_dim, 1, MODEL_WIDTH_MAX)) {
         h->expert_ffn_dim = dense / h->expert_used;
     }
+    if (!read_expert_layers(r, h)) {
+        return false;
+    }
     if (!r->failed && h->expert_ffn_dim == 0) {
         return fail_value(r, dense, "must be at least 1 for each expert in use");
     }
-    if (t->shared != SHARED_NONE) {
-        h->shared_ffn_dim = t->shared == SHARED_GATED ? dense : 0;
-        read_u32(r, h, "expert_shared_feed_forward_length", &h->shared_ffn_dim,
-                 t->shared == SHARED_GATED, MODEL_WIDTH_MAX);
+    if (!read_shared(r, h, dense)) {
+        return false;
     }
-    h->max.ffn_dim = h->expert_ffn_dim > h->shared_ffn_dim ? h->expert_ffn_dim : h->shared_ffn_dim;
+    h->max.ffn_dim = 0;
+    for (uint32_t i = 0; i < h->layer_count; i++) {
+        uint32_t width = h->layers[i].has_experts ? h->expert_ffn_dim : h->layers[i].ffn_dim;
+        h->max.ffn_dim = width > h->max.ffn_dim ? width : h->max.ffn_dim;
+    }
+    h->max.ffn_dim = h->max.ffn_dim > h->shared_ffn_dim ? h->max.ffn_dim : h->shared_ffn_dim;
     return !r->failed;
 }
 

@@ -43,7 +43,8 @@ struct rope_params {
 struct layer_shape {
     uint32_t head_count, kv_head_count, ffn_dim;
     uint32_t window; /* a row sees so many positions, itself included; 0: all */
-    bool turns;      /* its heads are rotated, by this table: */
+    bool has_experts;
+    bool turns; /* its heads are rotated, by this table: */
     enum rope_table table;
 };
 
@@ -67,8 +68,9 @@ struct hparams {
     double temperature_scale; /* 0: none */
     /* 0 without experts. Every row takes `used` of them, and the shared one if it has a width. */
     uint32_t expert_count, expert_used, expert_ffn_dim, shared_ffn_dim;
-    double expert_scale;    /* of the sum of the chosen ones; 1 without */
-    struct layer_shape max; /* over layers, each by itself */
+    bool has_sigmoid, has_plain_weights; /* of the router; see traits */
+    double expert_scale;                 /* of the sum of the chosen ones; 1 without */
+    struct layer_shape max;              /* over layers, each by itself */
     struct layer_shape layers[MODEL_LAYERS_MAX];
 };
 

@@ -37,6 +37,7 @@ enum presence {
     ROUTER,
     SHARED,
     SHARED_GATE,
+    ROUTER_BIAS,
 };
 
 struct slot {
@@ -87,6 +88,7 @@ static const struct slot slots[] = {
     MATRIX("ffn_gate_shexp.weight", gate, W_EMBED, W_SHARED, SHARED),
     MATRIX("ffn_up_shexp.weight", up, W_EMBED, W_SHARED, SHARED),
     MATRIX("ffn_down_shexp.weight", down, W_SHARED, W_EMBED, SHARED),
+    VECTOR("exp_probs_b.bias", router_bias, W_EXPERTS, ROUTER_BIAS),
     VECTOR("ffn_gate_inp_shexp.weight", shared_gate, W_EMBED, SHARED_GATE),
     VECTOR("post_ffw_norm.weight", ffn_post_norm, W_EMBED, POST_NORM),
 };
@@ -110,12 +112,12 @@ static enum taking ffn_norm_taking(const struct hparams *h)
     return has_none ? TAKE_NOT : t->residual == RESIDUAL_BY_FFN_NORM ? TAKE_IF_THERE : TAKE_ALWAYS;
 }
 
-static enum taking presence_of(enum presence presence, const struct hparams *h, bool is_fused,
-                               bool has_ffn_norm)
+static enum taking presence_of(enum presence presence, const struct hparams *h,
+                               const struct layer_shape *shape, bool is_fused, bool has_ffn_norm)
 {
     const struct traits *t = h->traits;
     bool is_normed = t->norm_place != NORM_AFTER && !t->has_bare_norms;
-    bool is_dense = h->expert_count == 0;
+    bool is_dense = !shape->has_experts;
     switch (presence) {
     case NEEDED:
         return TAKE_ALWAYS;
@@ -158,7 +160,9 @@ static enum taking presence_of(enum presence presence, const struct hparams *h, 
     case ROUTER:
         return is_dense ? TAKE_NOT : TAKE_ALWAYS;
     case SHARED:
-        return h->shared_ffn_dim != 0 ? TAKE_ALWAYS : TAKE_NOT;
+        return !is_dense && h->shared_ffn_dim != 0 ? TAKE_ALWAYS : TAKE_NOT;
+    case ROUTER_BIAS:
+        return !is_dense && t->has_router_bias ? TAKE_IF_THERE : TAKE_NOT;
     case SHARED_GATE:
         return !is_dense && t->shared == SHARED_GATED ? TAKE_ALWAYS : TAKE_NOT;
     }
@@ -395,7 +399,7 @@ static bool take_experts(struct placer *p, const struct hparams *h, uint32_t ind
 {
     struct layout *l = p->layout;
     uint64_t read_bytes = l->read_bytes, macs = l->macs, ffn = h->expert_ffn_dim;
-    if (h->expert_count == 0) {
+    if (!h->layers[index].has_experts) {
         return true;
     }
     l->weights.layers[index].experts = l->weights.experts + (size_t)index * h->expert_count;
@@ -422,7 +426,7 @@ static bool take_layer(struct placer *p, const struct hparams *h, uint32_t index
     bool is_fused = layer->q.rows != 0;
     for (size_t i = 0; i < SLOT_COUNT; i++) {
         const struct slot *slot = &slots[i];
-        enum taking taking = presence_of(slot->presence, h, is_fused, has_ffn_norm);
+        enum taking taking = presence_of(slot->presence, h, shape, is_fused, has_ffn_norm);
         char name[64];
         if (taking == TAKE_NOT) {
             continue;

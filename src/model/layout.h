@@ -39,9 +39,10 @@ struct layer {
     struct matrix router;
     struct expert *experts; /* [expert_count], in struct weights */
     const float *shared_gate;
-    size_t kv_offset;    /* bytes into a page */
-    bool is_parallel;    /* attention and ffn have the same input */
-    bool has_fused_bias; /* k_bias and v_bias stand behind q_bias in one tensor */
+    const float *router_bias; /* [expert_count], of the choice; or NULL */
+    size_t kv_offset;         /* bytes into a page */
+    bool is_parallel;         /* attention and ffn have the same input */
+    bool has_fused_bias;      /* k_bias and v_bias stand behind q_bias in one tensor */
 };
 
 struct weights {

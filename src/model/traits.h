@@ -76,6 +76,8 @@ enum shared_expert {
     SHARED_NONE,
     SHARED_KEY,   /* if expert_shared_feed_forward_length says so */
     SHARED_GATED, /* always, times sigmoid(w x) */
+    SHARED_DENSE, /* always; of the dense width unless the key says so */
+    SHARED_COUNT, /* expert_shared_count times the width of the others */
 };
 
 enum logit_scale { LOGIT_AS_IS, LOGIT_DIVIDED, LOGIT_MULTIPLIED };
@@ -96,10 +98,15 @@ struct traits {
     enum logit_scale logit_scale;
     enum experts experts;
     enum shared_expert shared;
-    bool has_plain_weights;    /* those of the chosen experts are not brought to a sum of 1 */
-    bool has_expert_width;     /* expert_feed_forward_length; without: the dense one / used */
-    bool has_bare_norms;       /* norms have no weights */
-    bool has_late_qk_norm;     /* after the rotation instead of before */
+    bool has_leading_dense; /* leading_dense_block_count layers come without experts, or all but
+                               every interleave_moe_layer_step-th */
+    bool has_router_bias;   /* exp_probs_b is added to choose, not to weigh, if the file has it */
+    bool has_gating_keys;   /* expert_gating_func and expert_weights_norm are read */
+    bool has_sigmoid;       /* of the scores instead of softmax, without expert_gating_func */
+    bool has_plain_weights; /* those of the chosen experts are not brought to a sum of 1 */
+    bool has_expert_width;  /* expert_feed_forward_length; without: the dense one / used */
+    bool has_bare_norms;    /* norms have no weights */
+    bool has_late_qk_norm;  /* after the rotation instead of before */
     bool has_post_norm_as_ffn; /* the norm of the ffn is called post_attention_norm */
     bool has_half_ffn;         /* feed_forward_length counts gate and up */
     bool has_scales; /* embedding_scale, residual_scale, logit_scale, attention.scale are read */

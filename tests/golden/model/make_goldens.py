@@ -121,7 +121,7 @@ class Spec:
 
     def __init__(self, name, arch="llama", embed=32, heads=4, kv_heads=2, head_dim=None, ffn=48,
                  layers=2, ctx=512, keys=None, kind=ref.F32, kinds=None, tied=False, biases=(),
-                 factors=False, fused=False, drops=(), adds=(), rope_dim=None, experts=None, vector_kind=ref.F32, tokens=40, positions=None, judge=True,
+                 factors=False, fused=False, drops=(), adds=(), rope_dim=None, experts=None, dense_layers=0, vector_kind=ref.F32, tokens=40, positions=None, judge=True,
                  spread=None):
         self.__dict__.update({k: v for k, v in locals().items() if k != "self"})
         # What rounding the activations to 8 bits costs in KL grows with the square of the spread of
@@ -192,7 +192,7 @@ class Spec:
             norm("token_embd_norm", self.embed)
         for i in range(self.layers):
             self.layer("blk.%d." % i, i, norm, linear, vector)
-            if self.experts:
+            if self.experts and i >= self.dense_layers:
                 self.expert_layer("blk.%d." % i, linear, vector, stack)
         if "output" in self.biases:
             vector("output.bias", rng.normal(0, 0.3, VOCAB))
@@ -227,7 +227,7 @@ class Spec:
             linear(blk + "attn_v", kv, self.embed)
         linear(blk + "attn_output", self.embed, q)
         gate = family.get("gate", "own")
-        if not self.experts:
+        if not self.experts or i < self.dense_layers:
             if gate == "own":
                 linear(blk + "ffn_gate", ffn, self.embed)
             linear(blk + "ffn_up", 2 * ffn if gate == "fused" else ffn, self.embed)
@@ -250,6 +250,9 @@ class Spec:
             linear(blk + "ffn_gate_shexp", shared, self.embed)
             linear(blk + "ffn_up_shexp", shared, self.embed)
             linear(blk + "ffn_down_shexp", self.embed, shared)
+        if "exp_probs_b" in self.adds:
+            bias = np.random.default_rng(len(blk) + count).normal(0, 0.3, count)
+            vector(blk + "exp_probs_b.bias", bias)
         if self.arch == "qwen2moe":
             gate = np.random.default_rng(len(blk)).normal(0, 0.3, self.embed)
             vector(blk + "ffn_gate_inp_shexp.weight", gate)
@@ -361,6 +364,33 @@ FAMILY_SPECS = [
     Spec("qwen3moe-q8_0", "qwen3moe", kind=ref.Q8_0, experts=(4, 32, 0), embed=32, heads=2,
          kv_heads=1, ffn=64, head_dim=16, layers=1, keys={"expert_count": 4, "expert_used_count": 2,
                                                  "expert_feed_forward_length": 32}),
+    Spec("deepseek-f32", "deepseek", experts=(5, 12, 24), dense_layers=1, embed=24, heads=3,
+         kv_heads=3, ffn=36,
+         keys={"expert_count": 5, "expert_used_count": 2, "expert_feed_forward_length": 12,
+               "expert_shared_count": 2, "leading_dense_block_count": 1,
+               "expert_weights_scale": 1.5}),
+    Spec("dots1-f32", "dots1", experts=(5, 12, 12), dense_layers=1, embed=24, heads=3, kv_heads=3,
+         ffn=36, adds=("exp_probs_b",),
+         keys={"expert_count": 5, "expert_used_count": 2, "expert_feed_forward_length": 12,
+               "expert_shared_count": 1, "leading_dense_block_count": 1, "expert_gating_func": 2,
+               "expert_weights_norm": True, "expert_weights_scale": 2.5}),
+    Spec("dots1-plain-f32", "dots1", experts=(5, 12, 12), layers=1, embed=24, heads=3, kv_heads=3,
+         ffn=36,
+         keys={"expert_count": 5, "expert_used_count": 2, "expert_feed_forward_length": 12,
+               "expert_shared_count": 1, "expert_gating_func": 1}),
+    Spec("ernie4_5-moe-f32", "ernie4_5-moe", experts=(5, 12, 20), dense_layers=1, embed=24,
+         heads=3, kv_heads=1, ffn=36, adds=("exp_probs_b",), tied=True,
+         keys={"expert_count": 5, "expert_used_count": 2, "expert_feed_forward_length": 12,
+               "expert_shared_feed_forward_length": 20, "leading_dense_block_count": 1,
+               "interleave_moe_layer_step": 1}),
+    Spec("hunyuan-moe-f32", "hunyuan-moe", experts=(4, 20, 28), head_dim=16, embed=24, heads=3,
+         kv_heads=1, ffn=20, layers=1,
+         keys={"expert_count": 4, "expert_used_count": 2, "expert_feed_forward_length": 20,
+               "expert_shared_feed_forward_length": 28}),
+    Spec("minimax-m2-f32", "minimax-m2", experts=(6, 16, 0), rope_dim=4, embed=24, heads=3,
+         kv_heads=1, ffn=16, adds=("exp_probs_b",),
+         keys={"expert_count": 6, "expert_used_count": 2, "expert_feed_forward_length": 16,
+               "expert_gating_func": 2}),
     Spec("hunyuan-dense-f32", "hunyuan-dense", head_dim=16, tied=True, **SMALL),
 ]
 

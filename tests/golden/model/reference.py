@@ -169,6 +169,9 @@ FAMILIES = {
     "seed_oss": dict(neox=True),
     "qwen3": dict(neox=True, qk="head"),
     "qwen2moe": dict(neox=True, weights="plain"), "qwen3moe": dict(neox=True, qk="head"),
+    "deepseek": dict(weights="plain"), "dots1": dict(neox=True, qk="head"), "ernie4_5-moe": {},
+    "hunyuan-moe": dict(neox=True, qk="head", late=True),
+    "minimax-m2": dict(neox=True, qk="whole"),
     "granitemoe": {}, "olmoe": dict(neox=True, qk="whole", weights="plain"),
     "hunyuan-dense": dict(neox=True, qk="head", late=True),
     "gemma": dict(neox=True, act=gelu, root=True),
@@ -378,10 +381,16 @@ class Model:
         score = self.linear(x, blk + "ffn_gate_inp")
         p = np.exp(score - score.max(-1, keepdims=True))
         p /= p.sum(-1, keepdims=True)
+        if self.get("expert_gating_func") == 2:
+            p = 1 / (1 + np.exp(-score))
+        ranked = p + t.get(blk + "exp_probs_b.bias", 0.0)
+        is_plain = self.family.get("weights") == "plain"
+        if self.arch == "dots1":
+            is_plain = not self.get("expert_weights_norm", False)
         y = np.zeros_like(x)
         for i in range(len(x)):
-            chosen = np.argsort(-p[i])[: self.get("expert_used_count")]
-            total = 1.0 if self.family.get("weights") == "plain" else p[i, chosen].sum()
+            chosen = np.argsort(-ranked[i])[: self.get("expert_used_count")]
+            total = 1.0 if is_plain else p[i, chosen].sum()
             for e in chosen:
                 gate = silu(t[blk + "ffn_gate_exps.weight"][e] @ x[i])
                 mixed = gate * (t[blk + "ffn_up_exps.weight"][e] @ x[i])
