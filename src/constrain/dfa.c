@@ -660,3 +660,13 @@ bool constrain_dfa_match(const struct constrain_dfa *dfa, struct str s)
     }
     return state != DFA_DEAD && (dfa->flags[state] & DFA_ACCEPT);
 }
+
+bool constrain_dfa_is_prefix_free(const struct constrain_dfa *dfa)
+{
+    for (uint32_t i = 0; i < dfa->state_count; i++) {
+        if ((dfa->flags[i] & (DFA_ACCEPT | DFA_LAST)) == DFA_ACCEPT) {
+            return false;
+        }
+    }
+    return true;
+}

@@ -40,6 +40,10 @@ const struct constrain_dfa *constrain_dfa_minus(struct constrain_build *b,
                                                 const struct constrain_dfa *x,
                                                 const struct constrain_dfa *y);
 
+/* No match of the automaton is the beginning of another: a count of matches is then the only way to
+ * read a text. */
+bool constrain_dfa_is_prefix_free(const struct constrain_dfa *dfa);
+
 bool constrain_dfa_match(const struct constrain_dfa *dfa, struct str s);
 
 static inline int32_t constrain_dfa_step(const struct constrain_dfa *dfa, int32_t state,

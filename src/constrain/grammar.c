@@ -544,18 +544,6 @@ static uint32_t need(struct compiler *c, uint32_t rule)
     return rule;
 }
 
-/* No match of the automaton is the beginning of another: a count of matches is then the only way to
- * read a text. */
-static bool is_prefix_free(const struct constrain_dfa *dfa)
-{
-    for (uint32_t i = 0; i < dfa->state_count; i++) {
-        if ((dfa->flags[i] & (DFA_ACCEPT | DFA_LAST)) == DFA_ACCEPT) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static uint32_t compile_rep(struct compiler *c, const struct constrain_expr *e, uint32_t next)
 {
     const struct constrain_expr *body = e->parts[0];
@@ -576,7 +564,7 @@ static uint32_t compile_rep(struct compiler *c, const struct constrain_expr *e, 
     const uint64_t rounds = min ? min : 1;
     if (e->max == 1) {
         op = compile(c, body, next);
-    } else if (is_lexical(c, body) && pack(c, body, &dfa) && is_prefix_free(dfa)) {
+    } else if (is_lexical(c, body) && pack(c, body, &dfa) && constrain_dfa_is_prefix_free(dfa)) {
         op = op_add(c,
                     (struct constrain_op){
                         .kind = OP_COUNT, .dfa = dfa, .next = next, .min = rounds, .max = e->max});

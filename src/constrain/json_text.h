@@ -48,8 +48,9 @@ const struct constrain_expr *constrain_number_range(struct constrain_build *b,
                                                     const struct constrain_bound *max,
                                                     bool integer);
 
-/* Whole numbers that `divisor` > 0 divides. Divisors are at most 10000, times a power of ten. */
+/* Whole numbers that `divisor` > 0 divides. Divisors are at most 10000, times a power of ten. With
+ * `is_bounded` of any length: the caller intersects it with a range. */
 const struct constrain_expr *constrain_number_multiple(struct constrain_build *b, uint64_t divisor,
-                                                       const char *what);
+                                                       bool is_bounded, const char *what);
 
 #endif

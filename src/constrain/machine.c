@@ -325,7 +325,9 @@ static bool state_enter(struct constrain_run *run, struct constrain_front front)
     if (run->failed) {
         return false;
     }
-    qsort(run->configs + front.at, front.count, sizeof *run->configs, by_place);
+    if (front.count > 1) {
+        qsort(run->configs + front.at, front.count, sizeof *run->configs, by_place);
+    }
     if (run->state_count * 2 >= run->state_table_size) {
         if (!table_grow(run, &run->state_table, &run->state_table_size)) {
             return false;

@@ -318,10 +318,10 @@ const struct constrain_expr *constrain_number_range(struct constrain_build *b,
 /* The automaton of the remainder: state 0 is before the first digit, 1 + r behind digits that leave
  * the remainder r. From each remainder some digits lead to 0. */
 const struct constrain_expr *constrain_number_multiple(struct constrain_build *b, uint64_t divisor,
-                                                       const char *what)
+                                                       bool is_bounded, const char *what)
 {
     uint64_t tens = 0;
-    while (divisor > DIVISOR_MAX && divisor % 10 == 0) {
+    while (divisor % 10 == 0) {
         divisor /= 10;
         tens++;
     }
@@ -354,7 +354,14 @@ const struct constrain_expr *constrain_number_multiple(struct constrain_build *b
     first[count] = n;
     *dfa = (struct constrain_dfa){count, first, edges, flags};
     const struct constrain_expr *zeros = constrain_rep(b, constrain_text(b, "0"), tens, tens);
-    return constrain_either(b, constrain_text(b, "0"),
-                            constrain_join(b, constrain_rep(b, constrain_text(b, "-"), 0, 1),
-                                           constrain_leaf(b, dfa), zeros));
+    const struct constrain_expr *factor = constrain_leaf(b, dfa);
+    if (!is_bounded) { /* short enough for the product of both automata, and for a double */
+        const uint64_t most = 60000 / divisor > 15 ? 15 : 60000 / divisor;
+        const uint64_t length = most > tens + 5 ? most - tens : 5;
+        const struct constrain_expr *some = digits(b, 1, length);
+        factor = constrain_leaf(b, constrain_dfa_and(b, dfa, constrain_dfa_of(b, some)));
+    }
+    return constrain_either(
+        b, constrain_text(b, "0"),
+        constrain_join(b, constrain_rep(b, constrain_text(b, "-"), 0, 1), factor, zeros));
 }

@@ -23,6 +23,7 @@ enum {
     SCHEMA_PREFIX_MAX = 256,       /* prefixItems */
     SCHEMA_PROPERTIES_MAX = 20000, /* of one object */
     SCHEMA_PATTERNS_MAX = 6,       /* patternProperties at one place: 2^6 kinds of keys */
+    SCHEMA_ENUM_MAX = 100000,      /* values of one enum */
     SCHEMA_ENUM_BYTES_MAX = 1 << 20,
     SCHEMA_VISITS_MAX = 500000 /* subschemas looked at, each as often as it is */
 };
@@ -84,7 +85,8 @@ struct schema_compiler {
     size_t goal_count, goal_cap;
     uint32_t *table; /* hash of goals: index + 1 */
     size_t table_size;
-    size_t spec_count; /* of the current goal */
+    size_t spec_count;                      /* of the current goal */
+    const json_t *known_list, *known_value; /* an enum and a value that is in it */
     int depth, disjoint_depth;
     long visits;
 };
@@ -94,8 +96,19 @@ const struct constrain_expr *schema_goal_ref(struct schema_compiler *c,
                                              const struct schema_at *sets, size_t count);
 const char *schema_path(struct schema_compiler *c, const char *base, const char *keyword,
                         const char *name);
+const char *schema_shown(const char *path); /* "/" for the root */
+
+/* Fails with "schema, PATH: WHAT"; false. */
+bool schema_refuse(struct schema_compiler *c, enum err_code code, const char *path,
+                   const char *what);
+
+/* schema_ref.c: what $ref names, and its path; NULL after a failure */
 const json_t *schema_resolve(struct schema_compiler *c, const struct schema_at *at,
                              const char **path);
+
+/* schema_collect.c: the keywords of a schema; its anyOf and oneOf stay open in spec->branches */
+bool schema_collect_branches(struct schema_compiler *c, const struct schema_at *at,
+                             const char *name, struct schema_spec *spec);
 bool schema_collect(struct schema_compiler *c, struct schema_at at, struct schema_spec *spec);
 void schema_spec_init(struct schema_spec *spec, const char *path);
 

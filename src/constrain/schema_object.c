@@ -5,7 +5,8 @@
  *     T(i)  what may follow once members were written            = nothing | "," R(i)
  *
  * The right side of | only where the rest may be left out. So the automaton is linear in the number
- * of members. Every BLOCK members become a rule of their own: expressions stay flat.
+ * of members. What is used twice becomes a rule of its own, and so does each block of members,
+ * which keeps expressions flat.
  *
  * A further key must not be one of the names (it would be written twice, and not be checked). Which
  * patterns it matches decides what its value must be: one kind of key per set of patterns, each an
@@ -342,7 +343,7 @@ const struct constrain_expr *schema_object(struct schema_compiler *c,
         const struct constrain_expr *with = constrain_join(b, one, tail);
         may_stop = may_stop && !required[i];
         members = required[i] ? with : constrain_either(b, with, members);
-        if (i % BLOCK == 0 && i > 0 && members->kind != EXPR_NEVER) {
+        if ((i % BLOCK == 0 || !required[i]) && i > 0 && members->kind != EXPR_NEVER) {
             const uint32_t rule = constrain_rule_add(b, "members of an object");
             if (rule == UINT32_MAX) {
                 break;

@@ -190,8 +190,9 @@ bool schema_value_valid(struct schema_compiler *c, struct schema_at at, const js
     }
     bool ok = !c->b->failed && (!type || type_valid(type, value)) &&
               (!constant || same_value(constant, value));
-    if (ok && values) {
+    if (ok && values && !(values == c->known_list && value == c->known_value)) {
         ok = false;
+        c->visits += (long)(json_array_size(values) / 64);
         for (size_t i = 0; i < json_array_size(values) && !ok; i++) {
             ok = same_value(json_array_get(values, i), value);
         }
