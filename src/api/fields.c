@@ -29,6 +29,10 @@ const char *api_kind_of(const json_t *value)
 
 bool api_type_error(const char *param, const char *wanted, const json_t *got, struct err *err)
 {
+    if (param[0] == 0) { /* an item; err_wrap_param will say which */
+        return err_set_param(err, ERR_TYPE, param, "invalid type: expected %s, but got %s", wanted,
+                             api_kind_of(got));
+    }
     return err_set_param(err, ERR_TYPE, param, "invalid type for '%s': expected %s, but got %s",
                          param, wanted, api_kind_of(got));
 }
@@ -314,6 +318,13 @@ static bool apply_stream_options(struct gen_request *request, const struct api_f
     json_t *object = (json_t *)(uintptr_t)value;
     for (void *it = json_object_iter(object); it; it = json_object_iter_next(object, it)) {
         const json_t *item = json_object_iter_value(it);
+        if (strcmp(json_object_iter_key(it), "include_obfuscation") == 0) {
+            if (json_is_false(item) || json_is_null(item)) {
+                continue;
+            }
+            return err_set_param(err, ERR_UNSUPPORTED, "stream_options.include_obfuscation",
+                                 "chunks are not padded: 'include_obfuscation' may only be false");
+        }
         if (strcmp(json_object_iter_key(it), "include_usage") != 0) {
             api_unknown_error(json_object_iter_key(it), err);
             return err_wrap_param(err, "stream_options");

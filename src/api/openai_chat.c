@@ -34,7 +34,13 @@ static bool apply_response_format(struct gen_request *request, const struct api_
     if (!json_is_object(value)) {
         return api_type_error(field->name, "an object", value, err);
     }
-    struct str type = json_str(json_object_get(value, "type"));
+    const json_t *kind = json_object_get(value, "type");
+    if (!json_is_string(kind)) {
+        return kind ? api_type_error("response_format.type", "a string", kind, err)
+                    : err_set_param(err, ERR_MISSING, "response_format.type",
+                                    "'response_format' needs a 'type'");
+    }
+    struct str type = json_str(kind);
     if (!str_eq(type, STR("text"))) {
         char quoted[STR_QUOTE_MAX];
         return err_set_param(err, ERR_UNSUPPORTED, "response_format",

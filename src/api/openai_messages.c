@@ -34,6 +34,7 @@ static const struct message_field {
     {"refusal", ROLE_ASSISTANT, FIELD_NEVER},
     {"annotations", ROLE_ASSISTANT, FIELD_NEVER},
     {"audio", ROLE_ASSISTANT, FIELD_NEVER},
+    {"parsed", ROLE_ASSISTANT, FIELD_NEVER}, /* the openai client's stream helper adds it */
     {"function_call", ROLE_ASSISTANT, FIELD_NEVER},
 };
 
@@ -101,24 +102,61 @@ static json_t *read_content(const json_t *content, struct err *err)
     return joined;
 }
 
-/* Names and shapes only; what the arguments should look like to a template is chat's business. */
+/* Fields of `object` are in the list of names, or null. */
+static bool check_names(const json_t *given, const char *const *names, struct err *err)
+{
+    json_t *object = (json_t *)(uintptr_t)given;
+    for (void *it = json_object_iter(object); it; it = json_object_iter_next(object, it)) {
+        size_t i = 0;
+        while (names[i] && strcmp(names[i], json_object_iter_key(it)) != 0) {
+            i++;
+        }
+        if (!names[i] && !json_is_null(json_object_iter_value(it))) {
+            return api_unknown_error(json_object_iter_key(it), err);
+        }
+    }
+    return true;
+}
+
+/* Names and shapes only; what the arguments should look like to a template is chat's business.
+ * `index` is what is left of a stream's deltas. */
 static bool check_call(const json_t *call, struct err *err)
 {
+    static const char *const call_names[] = {"id", "type", "function", "index", NULL};
+    static const char *const function_names[] = {"name", "arguments", NULL};
     const json_t *function = json_object_get(call, "function");
     const json_t *type = json_object_get(call, "type");
-    if (!json_is_object(call) || !json_is_object(function)) {
-        return err_set_param(err, ERR_TYPE, "function", "a tool call needs the object 'function'");
+    const json_t *id = json_object_get(call, "id");
+    if (!json_is_object(call)) {
+        return api_type_error("", "an object", call, err);
+    }
+    if (!json_is_object(function)) {
+        return err_set_param(err, function ? ERR_TYPE : ERR_MISSING, "function",
+                             "a tool call needs the object 'function'");
+    }
+    if (!check_names(call, call_names, err)) {
+        return false;
+    }
+    if (!check_names(function, function_names, err)) {
+        return err_wrap_param(err, "function");
+    }
+    if (id && !json_is_string(id) && !json_is_null(id)) {
+        return api_type_error("id", "a string", id, err);
+    }
+    if (type && !json_is_string(type)) {
+        return api_type_error("type", "a string", type, err);
     }
     if (type && !str_eq(json_str(type), STR("function"))) {
         return err_set_param(err, ERR_UNSUPPORTED, "type",
                              "only tool calls of type 'function' are supported");
     }
     if (!json_is_string(json_object_get(function, "name"))) {
-        return err_set_param(err, ERR_MISSING, "function.name",
-                             "a tool call needs the string 'function.name'");
+        return err_set_param(err, json_object_get(function, "name") ? ERR_TYPE : ERR_MISSING,
+                             "function.name", "a tool call needs the string 'function.name'");
     }
     if (!json_is_string(json_object_get(function, "arguments"))) {
-        return err_set_param(err, ERR_MISSING, "function.arguments",
+        return err_set_param(err, json_object_get(function, "arguments") ? ERR_TYPE : ERR_MISSING,
+                             "function.arguments",
                              "a tool call needs 'function.arguments', a string of JSON");
     }
     return true;

@@ -75,6 +75,10 @@ test('the ends of each range are fine', async () => {
     { seed: -1 }, { seed: big }, { top_k: 0 }, { top_k: 2 ** 31 - 1 }, { repeat_last_n: -1, repeat_penalty: 1.1 },
     { repeat_last_n: 0, repeat_penalty: 1.1 }, { dry_multiplier: 0.8, dry_penalty_last_n: -1 },
     { mirostat: 2, mirostat_tau: 5, mirostat_eta: 0.1 }, { xtc_probability: 1, xtc_threshold: 0.1 },
+    { repeat_penalty: 0.01 }, { repeat_penalty: 10 }, { top_n_sigma: -1 }, { top_n_sigma: 100 }, { min_p: 1 },
+    { typical_p: 0 }, { top_p: 0 }, { dynatemp_range: 2, dynatemp_exponent: 100 }, { dry_multiplier: 100, dry_base: 100 },
+    { mirostat: 2, mirostat_tau: 100, mirostat_eta: 1 }, { mirostat: 2, mirostat_tau: 0, mirostat_eta: 0 },
+    { min_keep: 2 ** 31 - 1 }, { xtc_probability: 1, xtc_threshold: 0 }, { presence_penalty: 2, frequency_penalty: -2 },
     { stop: [] }, { stop: null }, { logit_bias: {} }, { min_tokens: 1 }, { typical_p: 0.5 }]) {
     await accepts(CHAT, chat('Hi', { max_tokens: 2, ...more }));
   }
@@ -127,6 +131,30 @@ test('unknown fields are named', async () => {
   await refuses(CHAT, talk({ stream: true, stream_options: { x: 1 } }), 'stream_options.x', 'unknown_parameter');
   await refuses(CHAT, { ...talk(), messages: [{ role: 'user', content: 'x', foo: 1 }] }, 'messages[0].foo', 'unknown_parameter');
   await refuses(TEXT, text({ messages: [] }), 'messages', 'unknown_parameter');
+  const calls = (call) => ({ ...talk(), messages: [{ role: 'user', content: 'x' },
+    { role: 'assistant', content: null, tool_calls: [call] }, { role: 'user', content: 'x' }] });
+  const call = { id: 'a', type: 'function', function: { name: 'f', arguments: '{}' } };
+  const at = 'messages[1].tool_calls[0]';
+  await refuses(CHAT, calls({ ...call, foo: 1 }), `${at}.foo`, 'unknown_parameter');
+  await refuses(CHAT, calls({ ...call, function: { ...call.function, foo: 1 } }), `${at}.function.foo`, 'unknown_parameter');
+  await refuses(CHAT, calls({ ...call, type: 5 }), `${at}.type`, 'invalid_type');
+  await refuses(CHAT, calls({ ...call, id: 5 }), `${at}.id`, 'invalid_type');
+  await refuses(CHAT, calls({ ...call, function: { name: 'f' } }), `${at}.function.arguments`, 'missing_required_parameter');
+  await refuses(CHAT, calls({ ...call, function: { name: 'f', arguments: {} } }), `${at}.function.arguments`, 'invalid_type');
+  await refuses(CHAT, calls({ id: 'a', type: 'function' }), `${at}.function`, 'missing_required_parameter');
+  await refuses(CHAT, calls('x'), at, 'invalid_type');
+  await accepts(CHAT, calls({ ...call, index: 0, function: { ...call.function, parsed_arguments: null } }));
+  await refuses(CHAT, talk({ response_format: {} }), 'response_format.type', 'missing_required_parameter');
+  await refuses(CHAT, talk({ response_format: { type: 5 } }), 'response_format.type', 'invalid_type');
+  await refuses(CHAT, talk({ stream: true, stream_options: { include_obfuscation: true } }),
+    'stream_options.include_obfuscation', 'unsupported_parameter');
+  assert.equal((await post(server, CHAT, talk({ stream: true, stream_options: { include_obfuscation: false } }))).status, 200);
+  for (const [body, param] of [[{ ...talk(), messages: [5] }, 'messages[0]'],
+    [{ ...talk(), messages: [{ role: 'user', content: ['x'] }] }, 'messages[0].content[0]']]) {
+    const { message } = (await (await post(server, CHAT, body)).json()).error;
+    assert.doesNotMatch(message, /''/, `${param}: ${message}`);
+    await refuses(CHAT, body, param, 'invalid_type');
+  }
 });
 
 test('documented fields that are not supported are refused by name', async () => {
@@ -185,7 +213,7 @@ test('messages', async () => {
     'messages[1].content[0].type', 'unsupported_parameter');
   await message({ role: 'user', content: 'x', name: 5 }, 'messages[1].name', 'invalid_type');
   await message({ role: 'user', content: 'x', tool_calls: [{}] }, 'messages[1].tool_calls', 'invalid_value');
-  await message({ role: 'assistant', tool_calls: [{ type: 'function' }] }, 'messages[1].tool_calls[0].function', 'invalid_type');
+  await message({ role: 'assistant', tool_calls: [{ type: 'function' }] }, 'messages[1].tool_calls[0].function', 'missing_required_parameter');
   await refuses(CHAT, { model: 'hearth-nano', messages: 'x' }, 'messages', 'invalid_type');
 });
 

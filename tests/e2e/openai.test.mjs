@@ -317,3 +317,12 @@ test('an aborted request without a stream frees its sequence', async () => {
     await sleep(10);
   }
 });
+
+test('what the stream helper collects can be sent back', async () => {
+  const first = await client.chat.completions.stream(ask('What is hearth?')).finalChatCompletion();
+  const { message } = first.choices[0];
+  assert.ok('parsed' in message, 'the helper adds a field of its own');
+  const messages = [{ role: 'user', content: 'What is hearth?' }, message, { role: 'user', content: 'Thanks' }];
+  const second = await client.chat.completions.create({ model, messages, temperature: 0 });
+  assert.equal(second.choices[0].finish_reason, 'stop');
+});
