@@ -129,7 +129,7 @@ static bool read_content(struct gen_request *request, const char *name, const js
     if (json_is_string(content)) {
         buf_add_text(text, text->len && json_string_length(content) ? "\n" : "");
         buf_add(text, json_str(content));
-        return true;
+        return !text->failed || err_set_memory(err, json_string_length(content));
     }
     if (!json_is_array(content)) {
         return api_type_error(name, "a string or an array of content blocks", content, err);
@@ -139,7 +139,7 @@ static bool read_content(struct gen_request *request, const char *name, const js
             return err_wrap_param(err, "%s[%zu]", name, i);
         }
     }
-    return true;
+    return !text->failed || err_set_memory(err, text->len);
 }
 
 static json_t *make_message(const char *role, const struct buf *text)
