@@ -32,6 +32,12 @@ static const struct traits families[] = {
      .proof = "qwen3-f32",
      .rope = ROPE_NEOX,
      .qk_norm = QK_HEAD},
+    /* Text has one position, so the sections of a head all turn by it. */
+    {.architecture = "qwen3vl",
+     .models = "Qwen3-VL (dense, text)",
+     .proof = "qwen3vl-f32",
+     .rope = ROPE_NEOX,
+     .qk_norm = QK_HEAD},
     {.architecture = "qwen2moe",
      .models = "Qwen1.5 and Qwen2 (mixture of experts)",
      .proof = "qwen2moe-f32",

@@ -391,6 +391,8 @@ FAMILY_SPECS = [
          kv_heads=1, ffn=16, adds=("exp_probs_b",),
          keys={"expert_count": 6, "expert_used_count": 2, "expert_feed_forward_length": 16,
                "expert_gating_func": 2}),
+    Spec("qwen3vl-f32", "qwen3vl", head_dim=16, tied=True, **SMALL,
+         keys={"rope.dimension_sections": [3, 3, 2, 0]}),
     Spec("hunyuan-dense-f32", "hunyuan-dense", head_dim=16, tied=True, **SMALL),
 ]
 

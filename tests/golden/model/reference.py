@@ -165,6 +165,8 @@ FAMILIES = {
     "llama": {}, "mistral3": {}, "granite": {}, "internlm2": {}, "xverse": {}, "ernie4_5": {},
     "minicpm": {},
     "smollm3": dict(nope="fourth"),
+    # Text has one position, so the sections of its heads turn alike.
+    "qwen3vl": dict(neox=True, qk="head"),
     "qwen2": dict(neox=True), "exaone": dict(neox=True), "qwen": dict(neox=True, half_ffn=True),
     "seed_oss": dict(neox=True),
     "qwen3": dict(neox=True, qk="head"),
