@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/disk.h"
@@ -26,7 +27,7 @@ static char home[64], folder[80];
 static int set_up(void **state)
 {
     (void)state;
-    strcpy(home, "/tmp/hearth-disk-XXXXXX");
+    snprintf(home, sizeof home, "/tmp/hearth-disk-XXXXXX");
     log_set_level(LOG_OFF);
     if (!mkdtemp(home)) {
         return -1;
@@ -102,15 +103,20 @@ static struct engine_disk_stats stats_of(struct engine_disk *disk)
 /* The path of the file of a page. */
 static void path_of(const struct engine_page_key *key, char out[300])
 {
-    char *at = out + sprintf(out, "%s/", folder);
+    struct buf path = {0};
+    buf_add_format(&path, "%s/", folder);
     for (int i = 0; i < 32; i++) {
-        at += sprintf(at, "%02x", key->own.bytes[i]);
+        buf_add_format(&path, "%02x", key->own.bytes[i]);
     }
-    *at++ = '-';
+    buf_add_char(&path, '-');
     for (int i = 0; i < 32; i++) {
-        at += sprintf(at, "%02x", key->parent.bytes[i]);
+        buf_add_format(&path, "%02x", key->parent.bytes[i]);
     }
-    strcpy(at, ".kv");
+    buf_add_text(&path, ".kv");
+    assert_false(path.failed);
+    assert_true(path.len < 300);
+    memcpy(out, path.ptr, path.len + 1);
+    buf_deinit(&path);
 }
 
 static void test_comes_back(void **state)
@@ -277,7 +283,7 @@ static void test_foreign_files(void **state)
     make_file(".kv");
     make_file("x.kv.new");
     path_of(&a, path);
-    strcpy(name, strrchr(path, '/') + 1);
+    snprintf(name, sizeof name, "%s", strrchr(path, '/') + 1);
     name[3] = 'G';
     make_file(name);
     name[3] = 'A'; /* capitals are not ours */

@@ -16,7 +16,7 @@ static char home[64];
 static int set_up(void **state)
 {
     (void)state;
-    strcpy(home, "/tmp/hearth-spill-XXXXXX");
+    snprintf(home, sizeof home, "/tmp/hearth-spill-XXXXXX");
     return mkdtemp(home) ? 0 : -1;
 }
 
