@@ -135,6 +135,10 @@ static void regexes_are_read(void **state)
     check(REGEX, "(?!foo)\\w{3}", LIST("bar", "fob"), LIST("foo", "ba"));
     check(REGEX, "(?=.*\\d)[a-z\\d]{2,4}", LIST("a1", "1aaa"), LIST("aa", "a1aaa"));
     check(REGEX, "", LIST(""), LIST("a"));
+    check(REGEX, "[ab]{0,10000000}c", LIST("abc", "c"), LIST("ab"));
+    refuses(REGEX, STR("a^b"), "never be satisfied");
+    refuses(REGEX, STR("(x$y|a^)z"), "never be satisfied");
+    refuses(REGEX, STR("^a{0,10000000}$"), "regex: a regular part is too large");
     refuses(REGEX, STR("(a"), "without its )");
     refuses(REGEX, STR("a)"), "without its (");
     refuses(REGEX, STR("*a"), "quantifier");

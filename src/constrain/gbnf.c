@@ -395,6 +395,29 @@ struct constrain_grammar *constrain_compile_gbnf(struct str source, struct err *
     return constrain_grammar_end(&b, grammar, true);
 }
 
+/* The whole as one automaton, which alone knows what assertions mean in the middle of it ("a^b" is
+ * nothing). What is too large for that is left to the grammar when it has none. */
+static const struct constrain_expr *one_automaton(struct constrain_build *b,
+                                                  const struct constrain_expr *e, struct str source)
+{
+    struct err *outer = b->err, inner = {0};
+    if (b->failed) {
+        return e;
+    }
+    b->err = &inner;
+    const struct constrain_dfa *dfa = constrain_dfa_of(b, e);
+    b->err = outer;
+    if (dfa) {
+        return constrain_leaf(b, dfa);
+    }
+    const bool may_assert =
+        str_find(source, STR("^"), 0) != SIZE_MAX || str_find(source, STR("$"), 0) != SIZE_MAX;
+    b->failed = false;
+    return inner.code == ERR_TOO_LARGE && !may_assert
+               ? e
+               : constrain_fail(b, inner.code, "regex: %s", inner.text);
+}
+
 struct constrain_grammar *constrain_compile_regex(struct str source, struct err *err)
 {
     const struct constrain_regex opts = {.chars = constrain_chars, .what = "regex"};
@@ -406,7 +429,7 @@ struct constrain_grammar *constrain_compile_regex(struct str source, struct err 
     const uint32_t root = constrain_rule_add(&b, "the regex");
     if (root != UINT32_MAX) {
         const struct constrain_expr *body = constrain_regex_parse(&b, source, &opts);
-        b.rules[root].body = body;
+        b.rules[root].body = one_automaton(&b, body, source);
     }
     return constrain_grammar_end(&b, grammar, true);
 }
