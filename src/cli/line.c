@@ -175,6 +175,9 @@ enum cli_line_end cli_line_read(struct cli_line *line, struct buf *out)
     line->was_interrupted = false;
     for (;;) {
         int len = 0;
+        /* libedit shows the prompt first and changes the terminal's mode then: a Ctrl-D between the
+         * two would be eaten as the end of a cooked line. */
+        el_set(line->edit, EL_PREP_TERM, 1);
         const char *text = el_gets(line->edit, &len);
         if (!text || len <= 0) {
             return line->was_interrupted ? CLI_LINE_INTERRUPTED : CLI_LINE_EOF;
