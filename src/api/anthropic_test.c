@@ -12,19 +12,42 @@ static void a_body(void **state)
 {
     struct gen_request request;
     (void)state;
-    dialect_parses(messages,
-                   "{\"messages\":[" USER(
-                       "[{\"type\":\"text\",\"text\":\"a\",\"cache_control\":"
-                       "{\"type\":\"ephemeral\"}},"
-                       "{\"type\":\"text\",\"text\":\"b\"}]") "," USER("\"c\"") ",{\"role\":"
-                                                                                "\"assistant\","
-                                                                                "\"content\":\"d\"}"
-                                                                                "," USER("\"e\"") "],"
-                                                                                                  "\"system\":[{\"type\":\"text\",\"text\":\"s\"},{\"type\":\"text\",\"text\":"
-                                                                                                  "\"t\"}],\"model\":\"m\",\"max_tokens\":7,\"temperature\":0.5,\"top_k\":3,"
-                                                                                                  "\"top_p\":0.25,\"stop_sequences\":[\"u\"],\"stream\":true,"
-                                                                                                  "\"metadata\":{\"user_id\":\"v\"},\"service_tier\":\"standard_only\"}",
-                   &request);
+    dialect_parses(
+        messages,
+        "{\"messages\":[" USER(
+            "[{\"type\":\"text\",\"text\":\"a\",\"cache_control\":"
+            "{\"type\":\"ephemeral\"}},"
+            "{\"type\":\"text\",\"text\":\"b\"}]") "," USER("\"c\"") ",{\"role\":"
+                                                                     "\"assistant\","
+                                                                     "\"content\":\"d\"}"
+                                                                     "," USER(
+                                                                         "\"e\"") "],"
+                                                                                  "\"system\":[{"
+                                                                                  "\"type\":"
+                                                                                  "\"text\","
+                                                                                  "\"text\":\"s\"},"
+                                                                                  "{\"type\":"
+                                                                                  "\"text\","
+                                                                                  "\"text\":"
+                                                                                  "\"t\"}],"
+                                                                                  "\"model\":\"m\","
+                                                                                  "\"max_tokens\":"
+                                                                                  "7,"
+                                                                                  "\"temperature\":"
+                                                                                  "0.5,\"top_k\":3,"
+                                                                                  "\"top_p\":0.25,"
+                                                                                  "\"stop_"
+                                                                                  "sequences\":["
+                                                                                  "\"u\"],"
+                                                                                  "\"stream\":true,"
+                                                                                  "\"metadata\":{"
+                                                                                  "\"user_id\":"
+                                                                                  "\"v\"},"
+                                                                                  "\"service_"
+                                                                                  "tier\":"
+                                                                                  "\"standard_"
+                                                                                  "only\"}",
+        &request);
     dialect_expects_messages(&request, "[{\"role\":\"system\",\"content\":\"s\\nt\"},"
                                        "{\"role\":\"user\",\"content\":\"a\\nb\\nc\"},"
                                        "{\"role\":\"assistant\",\"content\":\"d\"},"
