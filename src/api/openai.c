@@ -48,6 +48,34 @@ void api_openai_usage(const struct api_render *render, struct buf *out)
                    (unsigned long long)usage.cached_tokens);
 }
 
+static void add_ms(const char *name, double ms, struct buf *out)
+{
+    char number[32];
+    json_format_double(ms, number);
+    buf_add_format(out, ",\"%s\":%s", name, number);
+}
+
+void api_openai_timings(const struct api_render *render, struct buf *out)
+{
+    const struct api_choice *choice = &render->choices[0];
+    const struct engine_near_miss *miss = &choice->near_miss;
+    buf_add_format(out, ",\"timings\":{\"cache_n\":%lu,\"prompt_n\":%lu,\"predicted_n\":%lu",
+                   (unsigned long)choice->cached_tokens,
+                   (unsigned long)(choice->prompt_tokens - choice->cached_tokens),
+                   (unsigned long)choice->completion_tokens);
+    add_ms("queue_ms", choice->timing.queue_ms, out);
+    add_ms("prompt_ms", choice->timing.prefill_ms, out);
+    add_ms("predicted_ms", choice->timing.decode_ms, out);
+    if (miss->is_there) {
+        buf_add_format(out, ",\"near_miss\":{\"position\":%lu,\"id\":%ld,\"text\":",
+                       (unsigned long)miss->position, (long)miss->token);
+        json_write_string(out, text_piece(render->text, miss->token, true));
+        buf_add_text(out, "}}");
+    } else {
+        buf_add_text(out, ",\"near_miss\":null}");
+    }
+}
+
 const char *api_openai_finish(const struct api_choice *choice)
 {
     if (!choice->is_done) {
@@ -70,6 +98,7 @@ void api_openai_end(struct api_render *render, const char *object, struct buf *o
         api_openai_head(render, object, out);
         buf_add_text(out, ",\"choices\":[]");
         api_openai_usage(render, out);
+        api_openai_timings(render, out);
         buf_add_text(out, "}\n\n");
     }
     buf_add_text(out, "data: [DONE]\n\n");

@@ -265,6 +265,7 @@ static void whole(struct api_render *render, struct buf *out)
     }
     buf_add_char(out, ']');
     api_openai_usage(render, out);
+    api_openai_timings(render, out);
     buf_add_char(out, '}');
 }
 

@@ -83,6 +83,7 @@ void api_render_collect(struct api_render *render, size_t index, const struct en
         choice->is_done = true;
         choice->finish = event->finish;
         choice->timing = event->timing;
+        choice->near_miss = event->near_miss;
         keep_stop(render->request, choice, event->stop_hit);
         choice->prompt_tokens = event->prompt_tokens;
         choice->completion_tokens = event->completion_tokens;

@@ -27,6 +27,7 @@ struct api_choice {
     enum engine_finish finish;
     struct str stop_hit; /* the request's stop string that ended it; empty if none did */
     struct engine_timing timing;
+    struct engine_near_miss near_miss;
     uint32_t prompt_tokens, completion_tokens, cached_tokens;
 };
 

@@ -23,6 +23,7 @@ async function ask(server, { key, text = long, more = {} } = {}) {
   return {
     cached: got.usage.prompt_tokens_details.cached_tokens,
     prompt: got.usage.prompt_tokens,
+    timings: got.timings,
     texts: got.choices.map((choice) => choice.message.content),
   };
 }
@@ -49,6 +50,26 @@ test('choices share their prompt', async () => {
   const metrics = await (await fetch(`${server.url}/metrics`)).text();
   const cached = Number(/^hearth_cached_tokens_total(?:\{[^}]*\})? (\d+)/m.exec(metrics)[1]);
   assert.ok(cached >= got.prompt - 65, metrics);
+  await server.stop();
+});
+
+test('the timings say what was reused and where a near miss began', async () => {
+  const server = await serve(['--api-key', 'alpha', '--api-key', 'beta']);
+  const first = await ask(server, { key: 'alpha' });
+  assert.equal(first.timings.cache_n, 0);
+  assert.equal(first.timings.near_miss, null);
+  const again = await ask(server, { key: 'alpha' });
+  assert.equal(again.timings.cache_n, again.cached);
+  assert.equal(again.timings.prompt_n, again.prompt - again.cached);
+  assert.ok(again.timings.prompt_ms > 0 && again.timings.predicted_n > 0);
+  assert.equal(again.timings.near_miss, null);
+  const text = `${long.slice(0, long.length / 2)}BUT ${long.slice(long.length / 2)}`;
+  const near = (await ask(server, { key: 'alpha', text })).timings;
+  assert.ok(near.cache_n > 0 && near.cache_n < again.cached);
+  assert.ok(near.near_miss.position >= near.cache_n && near.near_miss.position < near.cache_n + 64);
+  assert.ok(near.near_miss.text.length > 0);
+  assert.ok('BUT'.startsWith(near.near_miss.text.trim()), near.near_miss.text);
+  assert.equal((await ask(server, { key: 'beta', text: `${text}?` })).timings.near_miss, null);
   await server.stop();
 });
 
