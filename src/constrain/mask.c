@@ -13,7 +13,7 @@ enum {
 
 /* What a set of tokens inside of an automaton depends on. */
 struct key {
-    const struct constrain_vocab *vocab;
+    uint64_t vocab; /* its id: an address may be used again */
     const struct constrain_dfa *dfa;
     int32_t state;
     bool counts;         /* COUNT, not TERM */
@@ -276,8 +276,8 @@ static struct inner *inner_create(struct constrain_run *run, const struct key *k
 
 static size_t key_slot(const struct constrain_masks *m, const struct key *key)
 {
-    uint64_t words[6] = {(uintptr_t)key->vocab, (uintptr_t)key->dfa, (uint32_t)key->state,
-                         key->counts,           key->need,           key->left};
+    uint64_t words[6] = {key->vocab,  (uintptr_t)key->dfa, (uint32_t)key->state,
+                         key->counts, key->need,           key->left};
     return str_hash((struct str){.ptr = (const char *)words, .len = sizeof words}) & (m->size - 1);
 }
 
@@ -379,7 +379,7 @@ static struct key key_of(const struct constrain_run *run, const struct constrain
 {
     const struct constrain_op *op = &run->grammar->ops[config->op];
     const uint64_t longest = run->vocab->piece_bytes_max + 1;
-    struct key key = {.vocab = run->vocab, .dfa = op->dfa, .state = config->state};
+    struct key key = {.vocab = run->vocab->id, .dfa = op->dfa, .state = config->state};
     if (op->kind == OP_COUNT) {
         const uint64_t need = op->min > config->count ? op->min - config->count : 0;
         const uint64_t left = op->max == EXPR_UNBOUNDED ? op->max : op->max - config->count;

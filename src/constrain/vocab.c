@@ -1,5 +1,6 @@
 #include "constrain/vocab.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
@@ -144,6 +145,8 @@ struct constrain_vocab *constrain_vocab_of(const struct str *pieces, const bool 
         end_count += ends && ends[i];
     }
     if (v) {
+        static atomic_uint_fast64_t ids;
+        v->id = atomic_fetch_add(&ids, 1) + 1;
         v->count = count;
         v->words = (count + 31) / 32;
         v->pieces = MEM_ARRAY(struct str, count);

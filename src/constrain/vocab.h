@@ -27,6 +27,7 @@ struct constrain_trie {
 };
 
 struct constrain_vocab {
+    uint64_t id; /* never used twice in a process */
     size_t count, words;
     struct str *pieces; /* [count] into bytes */
     char *bytes;
