@@ -29,6 +29,19 @@ enum server_step server_page_health(struct server_exchange *exchange)
     return reply_json(exchange, 200);
 }
 
+/* As llama-server says it: 200 once the model generates, 503 while it loads. */
+enum server_step server_page_llama_health(struct server_exchange *exchange)
+{
+    struct server *server = exchange->server;
+    if (!atomic_load(&server->draining) && route_registry_is_ready(server->registry)) {
+        return server_page_health(exchange);
+    }
+    buf_add_text(&exchange->reply.body, "{\"error\":{\"code\":503,\"message\":\"Loading model\","
+                                        "\"type\":\"unavailable_error\"}}");
+    exchange->reply.retry_after_s = 1;
+    return reply_json(exchange, 503);
+}
+
 /* {"status":"ready"} or {"status":"loading","models":[{"id":..,"state":..,"progress":..}]} */
 enum server_step server_page_ready(struct server_exchange *exchange)
 {

@@ -6,6 +6,7 @@
 
 enum server_step server_page_root(struct server_exchange *exchange);
 enum server_step server_page_health(struct server_exchange *exchange);
+enum server_step server_page_llama_health(struct server_exchange *exchange);
 enum server_step server_page_ready(struct server_exchange *exchange);
 enum server_step server_page_metrics(struct server_exchange *exchange);
 enum server_step server_page_models(struct server_exchange *exchange);

@@ -18,6 +18,9 @@ const struct server_route server_routes[] = {
      server_generate_chat, "answers a conversation"},
     {"POST", "/v1/completions", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING,
      server_generate_completion, "continues a text"},
+    /* llama-server's */
+    {"GET", "/health", SERVER_ROLE_PUBLIC, 0, server_page_llama_health,
+     "200 once every model generates, as llama-server has it"},
     /* Anthropic's */
     {"POST", "/v1/messages", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING, server_anthropic_messages,
      "answers a conversation, as Anthropic's API has it"},

@@ -239,6 +239,7 @@ test('models: list, ps, show, version, root', async () => {
   await refuses('/api/show', {}, /model/);
   await refuses('/api/show', { model, system: 'x' }, /system/);
   assert.match((await client.version()).version, /^\d+\.\d+/);
+  assert.deepEqual(await (await fetch(`${server.url}/health`)).json(), { status: 'ok' });
   for (const method of ['GET', 'HEAD']) assert.equal((await fetch(`${server.url}/`, { method })).status, 200);
 });
 
