@@ -225,7 +225,9 @@ static void play(const struct api_dialect *dialect, const char *body, const stru
 #define USAGE                                                                                      \
     ",\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":4,\"total_tokens\":9,"                  \
     "\"prompt_tokens_details\":{\"cached_tokens\":1},"                                             \
-    "\"completion_tokens_details\":{\"reasoning_tokens\":0}}"
+    "\"completion_tokens_details\":{\"reasoning_tokens\":0}},"                                     \
+    "\"timings\":{\"cache_n\":1,\"prompt_n\":4,\"predicted_n\":2,\"queue_ms\":0.0,"                \
+    "\"prompt_ms\":0.0,\"predicted_ms\":0.0,\"near_miss\":null}"
 
 static void a_chat_in_one_piece(void **state)
 {
