@@ -230,7 +230,11 @@ static void hostile_sources_are_bounded(void **state)
           LIST("", "bb"), LIST("a"));
     check(REGEX, "(a+)+(a*)*(a|aa)+b", LIST("aaaaaaaaaaaaaaaaaaaaaaaaaaaab"),
           LIST("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaac"));
-    refuses(SCHEMA, STR("{\"type\":\"string\",\"pattern\":\"^[ab]*a[ab]{20}$\"}"), "65536");
+    refuses(SCHEMA, STR("{\"type\":\"string\",\"pattern\":\"^[ab]*a[ab]{20}$\"}"),
+            "a regular part is too large");
+    refuses(REGEX,
+            STR("x?a|b-*?[^\\s!]{2,5}(;!foo) *?[^\\s!]{1,55}(;!foo) *[^x]{1,300}[^y]{1,300}$"),
+            "too large");
     buf_add_text(&source, "{\"enum\":[");
     for (int i = 0; i < 1000000; i++) {
         buf_add_format(&source, "%s%d", i ? "," : "", i);

@@ -7,15 +7,15 @@
  * Assertions: ^ may be passed only in the closure of the very start. $ may be passed only to find
  * out whether a state accepts: nothing can be consumed behind it.
  *
- * Everything is bounded: DFA_NFA_MAX, DFA_STATES_MAX and MEMBERS_MAX are errors that name the
- * limit, so [ab]*a[ab]{20} costs some megabytes of work and is refused. */
+ * Everything is bounded: DFA_NFA_MAX, DFA_STATES_MAX, MEMBERS_MAX and WORK_MAX are errors that name
+ * the limit, so [ab]*a[ab]{20} costs some megabytes of work and is refused. */
 #include "constrain/dfa.h"
 
 #include <stdlib.h>
 
 #include "base/mem.h"
 
-enum { MEMBERS_MAX = 1 << 24, NONE = UINT32_MAX >> 1 };
+enum { MEMBERS_MAX = 1 << 24, WORK_MAX = 1 << 25 /* ~0.2 s */, NONE = UINT32_MAX >> 1 };
 
 enum nfa_kind { NFA_SPLIT, NFA_RANGE, NFA_BEGIN, NFA_END, NFA_ACCEPT };
 
@@ -36,6 +36,7 @@ struct builder {
     size_t nfa_count, nfa_cap;
     uint32_t *mark; /* [nfa_count] epoch of the closure that saw the state */
     uint32_t epoch;
+    uint64_t work; /* states looked at */
     uint32_t *stack;
     struct list set;     /* uint32_t: the set being collected */
     struct list members; /* uint32_t: the sets of all states, one behind the other */
@@ -220,6 +221,7 @@ static bool closure(struct builder *w, uint32_t from, bool at_start, bool throug
     }
     while (depth > 0) {
         const uint32_t at = w->stack[--depth];
+        w->work++;
         const struct nfa_state *s = &w->nfa[at];
         uint32_t next[2] = {NONE, NONE};
         accepts |= s->kind == NFA_ACCEPT;
@@ -360,6 +362,13 @@ static void expand(struct builder *w, size_t state)
         }
         w->set.count = 0;
         w->epoch++;
+        w->work += set.count;
+        if (w->work > WORK_MAX) {
+            constrain_fail(w->b, ERR_TOO_LARGE,
+                           "a regular part is too large: more than %d steps to its automaton",
+                           WORK_MAX);
+            return;
+        }
         for (size_t i = 0; i < set.count; i++) {
             const struct nfa_state *s = &w->nfa[((uint32_t *)w->members.items)[set.at + i]];
             if (s->kind == NFA_RANGE && s->lo <= lo && lo <= s->hi) {

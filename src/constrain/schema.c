@@ -8,8 +8,8 @@
 
 /* ---- places ---- */
 
-const char *schema_path(struct schema_compiler *c, const char *base, const char *keyword,
-                        const char *name)
+const char *constrain_schema_path(struct schema_compiler *c, const char *base, const char *keyword,
+                                  const char *name)
 {
     char quoted[STR_QUOTE_MAX];
     struct buf text = {.limit = 1024};
@@ -27,15 +27,15 @@ const char *schema_path(struct schema_compiler *c, const char *base, const char 
     return out;
 }
 
-const char *schema_shown(const char *path)
+const char *constrain_schema_shown(const char *path)
 {
     return *path ? path : "/";
 }
 
-bool schema_refuse(struct schema_compiler *c, enum err_code code, const char *path,
-                   const char *what)
+bool constrain_schema_refuse(struct schema_compiler *c, enum err_code code, const char *path,
+                             const char *what)
 {
-    constrain_fail(c->b, code, "schema, %s: %s", schema_shown(path), what);
+    constrain_fail(c->b, code, "schema, %s: %s", constrain_schema_shown(path), what);
     return false;
 }
 
@@ -51,9 +51,9 @@ static const struct constrain_expr *of_numbers(struct schema_compiler *c,
         return integer ? c->json.integer : c->json.number;
     }
     const struct constrain_expr *multiple =
-        spec->multiple
-            ? constrain_number_multiple(b, spec->multiple, has_bound, schema_shown(spec->path))
-            : NULL;
+        spec->multiple ? constrain_number_multiple(b, spec->multiple, has_bound,
+                                                   constrain_schema_shown(spec->path))
+                       : NULL;
     if (!has_bound) {
         return constrain_leaf(b, constrain_dfa_of(b, multiple));
     }
@@ -81,16 +81,16 @@ static const struct constrain_expr *of_values(struct schema_compiler *c,
         c->known_list = values;
         c->known_value = value;
         for (size_t k = 0; k < goal->count && valid; k++) {
-            valid = schema_value_valid(c, goal->sets[k], value);
+            valid = constrain_schema_value_valid(c, goal->sets[k], value);
         }
         if (valid) {
             parts[kept] = constrain_json_literal(c->b, value);
             bytes += parts[kept++]->size;
         }
         if (bytes > SCHEMA_ENUM_BYTES_MAX) {
-            return constrain_fail(c->b, ERR_TOO_LARGE,
-                                  "schema, %s: the values of enum have more than %d bytes",
-                                  schema_shown(goal->sets[0].path), SCHEMA_ENUM_BYTES_MAX);
+            return constrain_fail(
+                c->b, ERR_TOO_LARGE, "schema, %s: the values of enum have more than %d bytes",
+                constrain_schema_shown(goal->sets[0].path), SCHEMA_ENUM_BYTES_MAX);
         }
     }
     return constrain_leaf(c->b, constrain_dfa_of(c->b, constrain_alt(c->b, kept, parts)));
@@ -123,13 +123,13 @@ of_spec(struct schema_compiler *c, const struct schema_goal *goal, const struct 
         parts[count++] = of_numbers(c, spec);
     }
     if (spec->types & SCHEMA_STRING) {
-        parts[count++] = schema_string(c, spec);
+        parts[count++] = constrain_schema_string(c, spec);
     }
     if (spec->types & SCHEMA_ARRAY) {
-        parts[count++] = schema_array(c, spec);
+        parts[count++] = constrain_schema_array(c, spec);
     }
     if (spec->types & SCHEMA_OBJECT) {
-        parts[count++] = schema_object(c, spec);
+        parts[count++] = constrain_schema_object(c, spec);
     }
     return constrain_alt(b, count, parts);
 }
@@ -146,7 +146,7 @@ static const struct constrain_expr *of_branches(struct schema_compiler *c,
     if (++c->spec_count > SCHEMA_SPECS_MAX) {
         return constrain_fail(c->b, ERR_TOO_LARGE,
                               "schema, %s: anyOf and oneOf have more than %d combinations",
-                              schema_shown(spec->path), SCHEMA_SPECS_MAX);
+                              constrain_schema_shown(spec->path), SCHEMA_SPECS_MAX);
     }
     if (spec->branch_count == 0) {
         return of_spec(c, goal, spec);
@@ -160,7 +160,7 @@ static const struct constrain_expr *of_branches(struct schema_compiler *c,
         mem_free(next);
         return constrain_fail(c->b, ERR_INVALID,
                               "schema, %s: anyOf, oneOf and $ref form a circle, or are too deep",
-                              schema_shown(list.path));
+                              constrain_schema_shown(list.path));
     }
     for (size_t i = 0; i < json_array_size(list.schema) && !c->b->failed; i++) {
         char index[24];
@@ -168,8 +168,8 @@ static const struct constrain_expr *of_branches(struct schema_compiler *c,
         next->branch_count--;
         snprintf(index, sizeof index, "%zu", i);
         const struct schema_at at = {json_array_get(list.schema, i),
-                                     schema_path(c, list.path, index, NULL)};
-        if (schema_collect(c, at, next)) {
+                                     constrain_schema_path(c, list.path, index, NULL)};
+        if (constrain_schema_collect(c, at, next)) {
             out = constrain_either(c->b, out, of_branches(c, goal, next));
         }
     }
@@ -208,13 +208,13 @@ static const struct constrain_expr *of_plain_choice(struct schema_compiler *c,
     if (!spec) {
         return NULL;
     }
-    schema_spec_init(spec, at->path);
-    if (schema_collect_branches(c, at, choice, spec)) {
+    constrain_schema_spec_init(spec, at->path);
+    if (constrain_schema_collect_branches(c, at, choice, spec)) {
         for (size_t i = 0; (one = json_array_get(list, i)) != NULL; i++) {
             char index[24];
             snprintf(index, sizeof index, "%zu", i);
-            const struct schema_at part = {one, schema_path(c, at->path, choice, index)};
-            out = constrain_either(c->b, out, schema_goal_ref(c, &part, 1));
+            const struct schema_at part = {one, constrain_schema_path(c, at->path, choice, index)};
+            out = constrain_either(c->b, out, constrain_schema_goal_ref(c, &part, 1));
         }
     }
     mem_free(spec);
@@ -236,9 +236,9 @@ static const struct constrain_expr *of_goal(struct schema_compiler *c,
         bool ok = true;
         c->spec_count = 0;
         c->depth = 0;
-        schema_spec_init(spec, goal->sets[0].path);
+        constrain_schema_spec_init(spec, goal->sets[0].path);
         for (size_t i = 0; i < goal->count && ok; i++) {
-            ok = schema_collect(c, goal->sets[i], spec);
+            ok = constrain_schema_collect(c, goal->sets[i], spec);
         }
         out = ok ? of_branches(c, goal, spec) : constrain_never();
         mem_free(spec);
@@ -295,8 +295,8 @@ static bool goals_grow(struct schema_compiler *c)
     return true;
 }
 
-const struct constrain_expr *schema_goal_ref(struct schema_compiler *c,
-                                             const struct schema_at *sets, size_t count)
+const struct constrain_expr *constrain_schema_goal_ref(struct schema_compiler *c,
+                                                       const struct schema_at *sets, size_t count)
 {
     struct schema_at unique[SCHEMA_SETS_MAX];
     struct schema_goal goal = {.sets = unique};
@@ -311,7 +311,7 @@ const struct constrain_expr *schema_goal_ref(struct schema_compiler *c,
         if (goal.count == SCHEMA_SETS_MAX) {
             return constrain_fail(c->b, ERR_TOO_LARGE,
                                   "schema, %s: more than %d schemas describe the same place",
-                                  schema_shown(sets[i].path), SCHEMA_SETS_MAX);
+                                  constrain_schema_shown(sets[i].path), SCHEMA_SETS_MAX);
         }
         unique[goal.count++] = sets[i];
     }
@@ -336,7 +336,7 @@ const struct constrain_expr *schema_goal_ref(struct schema_compiler *c,
         }
     }
     char name[256];
-    snprintf(name, sizeof name, "schema, %s", schema_shown(unique[0].path));
+    snprintf(name, sizeof name, "schema, %s", constrain_schema_shown(unique[0].path));
     goal.rule = constrain_rule_add(c->b, name);
     goal.sets = ARENA_ARRAY(c->b->arena, struct schema_at, kept);
     if (goal.rule == UINT32_MAX || !goal.sets) {
@@ -380,7 +380,7 @@ static void build_schema(struct schema_compiler *c)
         constrain_fail(b, ERR_TOO_LARGE, "the schema is nested more than %d levels deep",
                        CONSTRAIN_DEPTH_MAX);
     }
-    const struct constrain_expr *whole = schema_goal_ref(c, &root, 1);
+    const struct constrain_expr *whole = constrain_schema_goal_ref(c, &root, 1);
     for (size_t i = 0; i < c->goal_count && !b->failed; i++) { /* grows meanwhile */
         const struct schema_goal goal = c->goals[i];
         const struct constrain_expr *body = of_goal(c, &goal);

@@ -92,44 +92,46 @@ struct schema_compiler {
 };
 
 /* schema.c */
-const struct constrain_expr *schema_goal_ref(struct schema_compiler *c,
-                                             const struct schema_at *sets, size_t count);
-const char *schema_path(struct schema_compiler *c, const char *base, const char *keyword,
-                        const char *name);
-const char *schema_shown(const char *path); /* "/" for the root */
+const struct constrain_expr *constrain_schema_goal_ref(struct schema_compiler *c,
+                                                       const struct schema_at *sets, size_t count);
+const char *constrain_schema_path(struct schema_compiler *c, const char *base, const char *keyword,
+                                  const char *name);
+const char *constrain_schema_shown(const char *path); /* "/" for the root */
 
 /* Fails with "schema, PATH: WHAT"; false. */
-bool schema_refuse(struct schema_compiler *c, enum err_code code, const char *path,
-                   const char *what);
+bool constrain_schema_refuse(struct schema_compiler *c, enum err_code code, const char *path,
+                             const char *what);
 
 /* schema_ref.c: what $ref names, and its path; NULL after a failure */
-const json_t *schema_resolve(struct schema_compiler *c, const struct schema_at *at,
-                             const char **path);
+const json_t *constrain_schema_resolve(struct schema_compiler *c, const struct schema_at *at,
+                                       const char **path);
 
 /* schema_collect.c: the keywords of a schema; its anyOf and oneOf stay open in spec->branches */
-bool schema_collect_branches(struct schema_compiler *c, const struct schema_at *at,
-                             const char *name, struct schema_spec *spec);
-bool schema_collect(struct schema_compiler *c, struct schema_at at, struct schema_spec *spec);
-void schema_spec_init(struct schema_spec *spec, const char *path);
+bool constrain_schema_collect_branches(struct schema_compiler *c, const struct schema_at *at,
+                                       const char *name, struct schema_spec *spec);
+bool constrain_schema_collect(struct schema_compiler *c, struct schema_at at,
+                              struct schema_spec *spec);
+void constrain_schema_spec_init(struct schema_spec *spec, const char *path);
 
 /* schema_text.c: strings */
-const struct constrain_dfa *schema_pattern(struct schema_compiler *c, struct str pattern,
-                                           const char *path, bool in_json);
-const struct constrain_dfa *schema_format(struct schema_compiler *c, const char *name,
-                                          const char *path, bool in_json, bool *known);
-const struct constrain_expr *schema_string(struct schema_compiler *c,
-                                           const struct schema_spec *spec);
+const struct constrain_dfa *constrain_schema_pattern(struct schema_compiler *c, struct str pattern,
+                                                     const char *path, bool in_json);
+const struct constrain_dfa *constrain_schema_format(struct schema_compiler *c, const char *name,
+                                                    const char *path, bool in_json, bool *known);
+const struct constrain_expr *constrain_schema_string(struct schema_compiler *c,
+                                                     const struct schema_spec *spec);
 
 /* schema_object.c, schema_array.c */
-const struct constrain_expr *schema_object(struct schema_compiler *c,
-                                           const struct schema_spec *spec);
-const struct constrain_expr *schema_array(struct schema_compiler *c,
-                                          const struct schema_spec *spec);
+const struct constrain_expr *constrain_schema_object(struct schema_compiler *c,
+                                                     const struct schema_spec *spec);
+const struct constrain_expr *constrain_schema_array(struct schema_compiler *c,
+                                                    const struct schema_spec *spec);
 
 /* schema_value.c: whether a value is valid; by the schema, not by the automaton */
-bool schema_value_valid(struct schema_compiler *c, struct schema_at at, const json_t *value);
+bool constrain_schema_value_valid(struct schema_compiler *c, struct schema_at at,
+                                  const json_t *value);
 
 /* schema_disjoint.c: true only when no value can be valid for both */
-bool schema_disjoint(struct schema_compiler *c, struct schema_at x, struct schema_at y);
+bool constrain_schema_disjoint(struct schema_compiler *c, struct schema_at x, struct schema_at y);
 
 #endif

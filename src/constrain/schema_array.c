@@ -16,17 +16,18 @@ static const struct constrain_expr *item(struct schema_compiler *c, const struct
         const json_t *one =
             i < json_array_size(layer->list) ? json_array_get(layer->list, i) : NULL;
         if (one) {
-            sets[count++] =
-                (struct schema_at){one, schema_path(c, layer->path, "prefixItems", index)};
+            sets[count++] = (struct schema_at){
+                one, constrain_schema_path(c, layer->path, "prefixItems", index)};
         } else if (layer->rest) {
-            sets[count++] =
-                (struct schema_at){layer->rest, schema_path(c, layer->path, "items", NULL)};
+            sets[count++] = (struct schema_at){
+                layer->rest, constrain_schema_path(c, layer->path, "items", NULL)};
         }
     }
-    return schema_goal_ref(c, sets, count);
+    return constrain_schema_goal_ref(c, sets, count);
 }
 
-const struct constrain_expr *schema_array(struct schema_compiler *c, const struct schema_spec *spec)
+const struct constrain_expr *constrain_schema_array(struct schema_compiler *c,
+                                                    const struct schema_spec *spec)
 {
     struct constrain_build *b = c->b;
     const uint64_t min = spec->items_min, max = spec->items_max;

@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-void schema_spec_init(struct schema_spec *spec, const char *path)
+void constrain_schema_spec_init(struct schema_spec *spec, const char *path)
 {
     *spec = (struct schema_spec){.types = SCHEMA_ALL,
                                  .length_max = EXPR_UNBOUNDED,
@@ -50,7 +50,7 @@ static bool collect_type(struct schema_compiler *c, const char *path, const json
         }
     }
     if (!types) {
-        return schema_refuse(c, ERR_INVALID, path, "type is none of the types of JSON");
+        return constrain_schema_refuse(c, ERR_INVALID, path, "type is none of the types of JSON");
     }
     spec->types &= types;
     return true;
@@ -60,10 +60,11 @@ static bool collect_enum(struct schema_compiler *c, const char *path, const json
                          struct schema_spec *spec)
 {
     if (!json_is_array(values) || json_array_size(values) == 0) {
-        return schema_refuse(c, ERR_INVALID, path, "enum must be a list of at least one value");
+        return constrain_schema_refuse(c, ERR_INVALID, path,
+                                       "enum must be a list of at least one value");
     }
     if (json_array_size(values) > SCHEMA_ENUM_MAX) {
-        return schema_refuse(c, ERR_TOO_LARGE, path, "enum has more than 100000 values");
+        return constrain_schema_refuse(c, ERR_TOO_LARGE, path, "enum has more than 100000 values");
     }
     if (!spec->values || json_array_size(values) < json_array_size(spec->values)) {
         spec->values = values;
@@ -95,8 +96,9 @@ static bool collect_count(struct schema_compiler *c, const struct schema_at *at,
     }
     const double real = json_number_value(number);
     if (!json_is_number(number) || real < 0 || real != (double)(uint64_t)real || real > 1e15) {
-        return schema_refuse(c, ERR_INVALID, schema_path(c, at->path, name, NULL),
-                             "must be a whole number from 0 to 10^15");
+        return constrain_schema_refuse(c, ERR_INVALID,
+                                       constrain_schema_path(c, at->path, name, NULL),
+                                       "must be a whole number from 0 to 10^15");
     }
     const uint64_t count = (uint64_t)real;
     if (is_min ? count > *value : count < *value) {
@@ -119,8 +121,8 @@ static bool collect_counts(struct schema_compiler *c, const struct schema_at *at
     }
     for (int i = 0; i < 4; i += 2) {
         if (local[i] > local[i + 1]) {
-            constrain_fail(c->b, ERR_INVALID, "schema, %s: %s is above %s", schema_shown(at->path),
-                           names[i], names[i + 1]);
+            constrain_fail(c->b, ERR_INVALID, "schema, %s: %s is above %s",
+                           constrain_schema_shown(at->path), names[i], names[i + 1]);
             return false;
         }
     }
@@ -136,7 +138,8 @@ static bool collect_bound(struct schema_compiler *c, const struct schema_at *at,
         return true;
     }
     if (!json_is_number(number)) {
-        return schema_refuse(c, ERR_TYPE, schema_path(c, at->path, name, NULL), "must be a number");
+        return constrain_schema_refuse(c, ERR_TYPE, constrain_schema_path(c, at->path, name, NULL),
+                                       "must be a number");
     }
     constrain_bound_set(&bound, number, is_exclusive);
     const int order = to->is_set ? constrain_bound_compare(&bound, to) : 0;
@@ -163,7 +166,8 @@ static bool collect_numbers(struct schema_compiler *c, const struct schema_at *a
         const unsigned numbers = SCHEMA_INTEGER | SCHEMA_FRACTION;
         if (order > 0 || (order == 0 && (spec->min.is_exclusive || spec->max.is_exclusive))) {
             if ((spec->types & ~numbers) == 0) {
-                return schema_refuse(c, ERR_INVALID, at->path, "no number lies between its bounds");
+                return constrain_schema_refuse(c, ERR_INVALID, at->path,
+                                               "no number lies between its bounds");
             }
             spec->types &= ~numbers;
         }
@@ -173,12 +177,14 @@ static bool collect_numbers(struct schema_compiler *c, const struct schema_at *a
     }
     const double real = json_number_value(multiple);
     if (!json_is_number(multiple) || real <= 0) {
-        return schema_refuse(c, ERR_INVALID, schema_path(c, at->path, "multipleOf", NULL),
-                             "must be a number above 0");
+        return constrain_schema_refuse(c, ERR_INVALID,
+                                       constrain_schema_path(c, at->path, "multipleOf", NULL),
+                                       "must be a number above 0");
     }
     if (real != (double)(uint64_t)real || real > 9e15) {
-        return !c->strict || schema_refuse(c, ERR_UNSUPPORTED, at->path,
-                                           "multipleOf is supported for whole numbers only");
+        return !c->strict ||
+               constrain_schema_refuse(c, ERR_UNSUPPORTED, at->path,
+                                       "multipleOf is supported for whole numbers only");
     }
     uint64_t a = spec->multiple ? spec->multiple : 1, b = (uint64_t)real, lcm;
     for (uint64_t x = a, y = b;;) {
@@ -191,8 +197,8 @@ static bool collect_numbers(struct schema_compiler *c, const struct schema_at *a
         y = r;
     }
     if (__builtin_mul_overflow(lcm, b, &lcm)) {
-        return schema_refuse(c, ERR_UNSUPPORTED, at->path,
-                             "the values of multipleOf are too large");
+        return constrain_schema_refuse(c, ERR_UNSUPPORTED, at->path,
+                                       "the values of multipleOf are too large");
     }
     spec->multiple = lcm;
     return true;
@@ -212,18 +218,18 @@ static bool collect_strings(struct schema_compiler *c, const struct schema_at *a
     const json_t *format = json_object_get(at->schema, "format");
     char quoted[STR_QUOTE_MAX];
     if (pattern) {
-        const char *path = schema_path(c, at->path, "pattern", NULL);
+        const char *path = constrain_schema_path(c, at->path, "pattern", NULL);
         if (!json_is_string(pattern)) {
-            return schema_refuse(c, ERR_TYPE, path, "must be a string");
+            return constrain_schema_refuse(c, ERR_TYPE, path, "must be a string");
         }
-        if (!add_contents(c, spec, schema_pattern(c, json_str(pattern), path, true))) {
+        if (!add_contents(c, spec, constrain_schema_pattern(c, json_str(pattern), path, true))) {
             return false;
         }
     }
     if (format) {
         bool known = false;
-        const char *path = schema_path(c, at->path, "format", NULL);
-        const struct constrain_dfa *dfa = schema_format(
+        const char *path = constrain_schema_path(c, at->path, "format", NULL);
+        const struct constrain_dfa *dfa = constrain_schema_format(
             c, json_is_string(format) ? json_string_value(format) : "", path, true, &known);
         if (!known && c->strict) {
             constrain_fail(c->b, ERR_UNSUPPORTED, "schema, %s: the format \"%s\" is not supported",
@@ -241,7 +247,7 @@ static bool add_layer(struct schema_compiler *c, struct schema_layer *layers, si
     if (*count == SCHEMA_LAYERS_MAX) {
         constrain_fail(c->b, ERR_TOO_LARGE,
                        "schema, %s: more than %d schemas describe the same place",
-                       schema_shown(layer.path), SCHEMA_LAYERS_MAX);
+                       constrain_schema_shown(layer.path), SCHEMA_LAYERS_MAX);
         return false;
     }
     layers[(*count)++] = layer;
@@ -259,7 +265,7 @@ static bool collect_arrays(struct schema_compiler *c, const struct schema_at *at
     }
     if (json_array_size(prefix) > SCHEMA_PREFIX_MAX) {
         constrain_fail(c->b, ERR_TOO_LARGE, "schema, %s: prefixItems has more than %d schemas",
-                       schema_shown(at->path), SCHEMA_PREFIX_MAX);
+                       constrain_schema_shown(at->path), SCHEMA_PREFIX_MAX);
         return false;
     }
     return (!prefix && !items) ||
@@ -282,23 +288,25 @@ static bool collect_objects(struct schema_compiler *c, const struct schema_at *a
     }
     if ((layer.list && !json_is_object(layer.list)) ||
         (layer.patterns && !json_is_object(layer.patterns))) {
-        return schema_refuse(c, ERR_TYPE, at->path,
-                             "properties and patternProperties must be objects");
+        return constrain_schema_refuse(c, ERR_TYPE, at->path,
+                                       "properties and patternProperties must be objects");
     }
     if (json_object_size(layer.list) > SCHEMA_PROPERTIES_MAX ||
         json_array_size(required) > SCHEMA_PROPERTIES_MAX) {
         constrain_fail(c->b, ERR_TOO_LARGE, "schema, %s: more than %d properties",
-                       schema_shown(at->path), SCHEMA_PROPERTIES_MAX);
+                       constrain_schema_shown(at->path), SCHEMA_PROPERTIES_MAX);
         return false;
     }
     if (required && !json_is_boolean(required)) {
         for (size_t i = 0; (one = json_array_get(required, i)) != NULL; i++) {
             if (!json_is_string(one)) {
-                return schema_refuse(c, ERR_TYPE, at->path, "required must be a list of names");
+                return constrain_schema_refuse(c, ERR_TYPE, at->path,
+                                               "required must be a list of names");
             }
         }
         if (!json_is_array(required) || spec->required_count == SCHEMA_LAYERS_MAX) {
-            return schema_refuse(c, ERR_TYPE, at->path, "required must be a list of names");
+            return constrain_schema_refuse(c, ERR_TYPE, at->path,
+                                           "required must be a list of names");
         }
         spec->required[spec->required_count++] = required;
     }
@@ -342,34 +350,34 @@ static bool check_keywords(struct schema_compiler *c, const struct schema_at *at
                         json_integer_value(value) == 0);
         if (is_refused) {
             constrain_fail(c->b, ERR_UNSUPPORTED, "schema, %s: the keyword %s is not supported",
-                           schema_shown(at->path), refused[i]);
+                           constrain_schema_shown(at->path), refused[i]);
             return false;
         }
     }
     return true;
 }
 
-bool schema_collect_branches(struct schema_compiler *c, const struct schema_at *at,
-                             const char *name, struct schema_spec *spec)
+bool constrain_schema_collect_branches(struct schema_compiler *c, const struct schema_at *at,
+                                       const char *name, struct schema_spec *spec)
 {
     const json_t *list = json_object_get(at->schema, name);
     if (!list) {
         return true;
     }
-    const char *path = schema_path(c, at->path, name, NULL);
+    const char *path = constrain_schema_path(c, at->path, name, NULL);
     if (!json_is_array(list) || json_array_size(list) == 0) {
-        return schema_refuse(c, ERR_TYPE, path, "must be a list of at least one schema");
+        return constrain_schema_refuse(c, ERR_TYPE, path, "must be a list of at least one schema");
     }
     if (spec->branch_count == SCHEMA_BRANCHES_MAX) {
-        return schema_refuse(c, ERR_TOO_LARGE, path,
-                             "more than 32 anyOf and oneOf describe the same place");
+        return constrain_schema_refuse(c, ERR_TOO_LARGE, path,
+                                       "more than 32 anyOf and oneOf describe the same place");
     }
     if (strcmp(name, "oneOf") == 0 && c->strict) {
         for (size_t i = 0; i < json_array_size(list) && !c->b->failed; i++) {
             for (size_t j = 0; j < i && !c->b->failed; j++) {
                 const struct schema_at x = {json_array_get(list, j), path};
                 const struct schema_at y = {json_array_get(list, i), path};
-                if (!schema_disjoint(c, x, y) && !c->b->failed) {
+                if (!constrain_schema_disjoint(c, x, y) && !c->b->failed) {
                     constrain_fail(c->b, ERR_UNSUPPORTED,
                                    "schema, %s: a value could be valid for both %zu and %zu; "
                                    "oneOf is supported where that cannot happen (use anyOf)",
@@ -388,24 +396,26 @@ static bool collect_others(struct schema_compiler *c, const struct schema_at *at
     const json_t *all = json_object_get(at->schema, "allOf"), *one;
     if (json_object_get(at->schema, "$ref")) {
         const char *path;
-        const json_t *target = schema_resolve(c, at, &path);
-        if (!target || !schema_collect(c, (struct schema_at){target, path}, spec)) {
+        const json_t *target = constrain_schema_resolve(c, at, &path);
+        if (!target || !constrain_schema_collect(c, (struct schema_at){target, path}, spec)) {
             return false;
         }
     }
     for (size_t i = 0; (one = json_array_get(all, i)) != NULL; i++) {
         char index[24];
         snprintf(index, sizeof index, "%zu", i);
-        if (!schema_collect(c, (struct schema_at){one, schema_path(c, at->path, "allOf", index)},
-                            spec)) {
+        if (!constrain_schema_collect(
+                c, (struct schema_at){one, constrain_schema_path(c, at->path, "allOf", index)},
+                spec)) {
             return false;
         }
     }
-    return schema_collect_branches(c, at, "anyOf", spec) &&
-           schema_collect_branches(c, at, "oneOf", spec);
+    return constrain_schema_collect_branches(c, at, "anyOf", spec) &&
+           constrain_schema_collect_branches(c, at, "oneOf", spec);
 }
 
-bool schema_collect(struct schema_compiler *c, struct schema_at at, struct schema_spec *spec)
+bool constrain_schema_collect(struct schema_compiler *c, struct schema_at at,
+                              struct schema_spec *spec)
 {
     bool ok = !c->b->failed;
     if (json_is_boolean(at.schema)) {
@@ -413,14 +423,15 @@ bool schema_collect(struct schema_compiler *c, struct schema_at at, struct schem
         return ok;
     }
     if (!json_is_object(at.schema)) {
-        return ok && schema_refuse(c, ERR_TYPE, at.path, "a schema must be an object or a boolean");
+        return ok && constrain_schema_refuse(c, ERR_TYPE, at.path,
+                                             "a schema must be an object or a boolean");
     }
     if (++c->depth > CONSTRAIN_DEPTH_MAX) {
-        return schema_refuse(c, ERR_INVALID, at.path,
-                             "$ref and allOf form a circle, or are too deep");
+        return constrain_schema_refuse(c, ERR_INVALID, at.path,
+                                       "$ref and allOf form a circle, or are too deep");
     }
     if (++c->visits > SCHEMA_VISITS_MAX) {
-        return schema_refuse(c, ERR_TOO_LARGE, at.path, "the schema is too entangled");
+        return constrain_schema_refuse(c, ERR_TOO_LARGE, at.path, "the schema is too entangled");
     }
     const json_t *type = json_object_get(at.schema, "type");
     const json_t *values = json_object_get(at.schema, "enum");

@@ -12,7 +12,8 @@ static bool values_apart(struct schema_compiler *c, const json_t *values, struct
     bool apart = true;
     for (size_t i = 0; i < json_array_size(values) && apart; i++) {
         const json_t *value = json_array_get(values, i);
-        apart = !schema_value_valid(c, x, value) || !schema_value_valid(c, y, value);
+        apart = !constrain_schema_value_valid(c, x, value) ||
+                !constrain_schema_value_valid(c, y, value);
     }
     return apart;
 }
@@ -82,7 +83,7 @@ static bool objects_apart(struct schema_compiler *c, const struct schema_spec *x
                                                 x->objects[a].path};
                     const struct schema_at q = {json_object_get(y->objects[b].list, name),
                                                 y->objects[b].path};
-                    if (p.schema && q.schema && schema_disjoint(c, p, q)) {
+                    if (p.schema && q.schema && constrain_schema_disjoint(c, p, q)) {
                         return true;
                     }
                 }
@@ -106,7 +107,7 @@ static bool specs_apart(struct schema_compiler *c, const struct schema_spec *x,
             objects_apart(c, y, x, depth));
 }
 
-bool schema_disjoint(struct schema_compiler *c, struct schema_at x, struct schema_at y)
+bool constrain_schema_disjoint(struct schema_compiler *c, struct schema_at x, struct schema_at y)
 {
     const int depth = c->disjoint_depth;
     struct schema_spec *specs = MEM_ARRAY(struct schema_spec, 2);
@@ -116,9 +117,9 @@ bool schema_disjoint(struct schema_compiler *c, struct schema_at x, struct schem
         return false;
     }
     c->disjoint_depth++;
-    schema_spec_init(&specs[0], x.path);
-    schema_spec_init(&specs[1], y.path);
-    if (schema_collect(c, x, &specs[0]) && schema_collect(c, y, &specs[1])) {
+    constrain_schema_spec_init(&specs[0], x.path);
+    constrain_schema_spec_init(&specs[1], y.path);
+    if (constrain_schema_collect(c, x, &specs[0]) && constrain_schema_collect(c, y, &specs[1])) {
         if (specs[0].values || specs[1].values) {
             apart = values_apart(c, specs[0].values ? specs[0].values : specs[1].values, x, y);
         } else {

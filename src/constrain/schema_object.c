@@ -122,7 +122,8 @@ static bool collect_patterns(struct schema_compiler *c, const struct schema_spec
     for (size_t k = 0; k < spec->object_count; k++) {
         const char *key;
         json_t *value;
-        const char *path = schema_path(c, spec->objects[k].path, "patternProperties", NULL);
+        const char *path =
+            constrain_schema_path(c, spec->objects[k].path, "patternProperties", NULL);
         json_object_foreach((json_t *)(uintptr_t)spec->objects[k].patterns, key, value)
         {
             const size_t i = patterns->count;
@@ -134,8 +135,8 @@ static bool collect_patterns(struct schema_compiler *c, const struct schema_spec
             patterns->texts[i] = key;
             patterns->schemas[i] = value;
             patterns->layers[i] = k;
-            patterns->raw[i] = schema_pattern(c, str_of(key), path, false);
-            patterns->in_json[i] = schema_pattern(c, str_of(key), path, true);
+            patterns->raw[i] = constrain_schema_pattern(c, str_of(key), path, false);
+            patterns->in_json[i] = constrain_schema_pattern(c, str_of(key), path, true);
             if (!patterns->raw[i] || !patterns->in_json[i]) {
                 return false;
             }
@@ -160,22 +161,22 @@ static const struct constrain_expr *member_value(struct schema_compiler *c,
         bool found = one != NULL;
         if (one) {
             sets[count++] =
-                (struct schema_at){one, schema_path(c, layer->path, "properties", name)};
+                (struct schema_at){one, constrain_schema_path(c, layer->path, "properties", name)};
         }
         for (size_t i = 0; i < patterns->count; i++) {
             if (patterns->layers[i] == k && (matches & 1u << i)) {
                 found = true;
                 sets[count++] = (struct schema_at){
                     patterns->schemas[i],
-                    schema_path(c, layer->path, "patternProperties", patterns->texts[i])};
+                    constrain_schema_path(c, layer->path, "patternProperties", patterns->texts[i])};
             }
         }
         if (!found && layer->rest) {
             sets[count++] = (struct schema_at){
-                layer->rest, schema_path(c, layer->path, "additionalProperties", NULL)};
+                layer->rest, constrain_schema_path(c, layer->path, "additionalProperties", NULL)};
         }
     }
-    return schema_goal_ref(c, sets, count);
+    return constrain_schema_goal_ref(c, sets, count);
 }
 
 static bool name_allowed(struct schema_compiler *c, const struct schema_spec *spec,
@@ -187,8 +188,8 @@ static bool name_allowed(struct schema_compiler *c, const struct schema_spec *sp
         if (spec->objects[k].names) {
             const struct schema_at at = {
                 spec->objects[k].names,
-                schema_path(c, spec->objects[k].path, "propertyNames", NULL)};
-            allowed = allowed && schema_value_valid(c, at, text);
+                constrain_schema_path(c, spec->objects[k].path, "propertyNames", NULL)};
+            allowed = allowed && constrain_schema_value_valid(c, at, text);
         }
     }
     json_decref(text);
@@ -234,17 +235,17 @@ static const struct constrain_dfa *names_dfa(struct schema_compiler *c,
         if (!of) {
             continue;
         }
-        const char *path = schema_path(c, spec->objects[k].path, "propertyNames", NULL);
+        const char *path = constrain_schema_path(c, spec->objects[k].path, "propertyNames", NULL);
         const struct schema_at at = {names, path};
-        schema_spec_init(of, path);
-        if (schema_collect(c, at, of) && of->branch_count > 0) {
+        constrain_schema_spec_init(of, path);
+        if (constrain_schema_collect(c, at, of) && of->branch_count > 0) {
             constrain_fail(b, ERR_UNSUPPORTED, "schema, %s: anyOf and oneOf are not supported here",
                            path);
         } else if (of->values) {
             const struct constrain_expr *keys = constrain_never();
             for (size_t i = 0; i < json_array_size(of->values) && !b->failed; i++) {
                 const json_t *value = json_array_get(of->values, i);
-                if (json_is_string(value) && schema_value_valid(c, at, value)) {
+                if (json_is_string(value) && constrain_schema_value_valid(c, at, value)) {
                     const struct constrain_expr *text = constrain_json_literal(b, value);
                     if (text->kind == EXPR_BYTES) {
                         const struct str inside = str_slice(text->bytes, 1, text->bytes.len - 1);
@@ -321,8 +322,8 @@ static const struct constrain_expr *further_member(struct schema_compiler *c,
     return out;
 }
 
-const struct constrain_expr *schema_object(struct schema_compiler *c,
-                                           const struct schema_spec *spec)
+const struct constrain_expr *constrain_schema_object(struct schema_compiler *c,
+                                                     const struct schema_spec *spec)
 {
     struct constrain_build *b = c->b;
     struct names names = {0};

@@ -76,17 +76,17 @@ static const json_t *follow(const json_t *at, struct str pointer)
     return at;
 }
 
-const json_t *schema_resolve(struct schema_compiler *c, const struct schema_at *at,
-                             const char **path)
+const json_t *constrain_schema_resolve(struct schema_compiler *c, const struct schema_at *at,
+                                       const char **path)
 {
     const json_t *ref = json_object_get(at->schema, "$ref");
     struct str text = json_str(ref);
     char quoted[STR_QUOTE_MAX];
     const json_t *target = NULL;
     const char *id = json_string_value(json_object_get(c->root, "$id"));
-    *path = schema_path(c, at->path, "$ref", NULL);
+    *path = constrain_schema_path(c, at->path, "$ref", NULL);
     if (!json_is_string(ref)) {
-        schema_refuse(c, ERR_TYPE, *path, "must be a string");
+        constrain_schema_refuse(c, ERR_TYPE, *path, "must be a string");
         return NULL;
     }
     if (id && id[0] != '#') {

@@ -53,14 +53,14 @@ static const struct constrain_dfa *compile(struct schema_compiler *c, struct str
     return constrain_dfa_of(c->b, constrain_regex_parse(c->b, source, &opts));
 }
 
-const struct constrain_dfa *schema_pattern(struct schema_compiler *c, struct str pattern,
-                                           const char *path, bool in_json)
+const struct constrain_dfa *constrain_schema_pattern(struct schema_compiler *c, struct str pattern,
+                                                     const char *path, bool in_json)
 {
     return compile(c, pattern, path, true, in_json);
 }
 
-const struct constrain_dfa *schema_format(struct schema_compiler *c, const char *name,
-                                          const char *path, bool in_json, bool *known)
+const struct constrain_dfa *constrain_schema_format(struct schema_compiler *c, const char *name,
+                                                    const char *path, bool in_json, bool *known)
 {
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
         if (strcmp(formats[i].name, name) == 0) {
@@ -72,8 +72,8 @@ const struct constrain_dfa *schema_format(struct schema_compiler *c, const char 
     return NULL;
 }
 
-const struct constrain_expr *schema_string(struct schema_compiler *c,
-                                           const struct schema_spec *spec)
+const struct constrain_expr *constrain_schema_string(struct schema_compiler *c,
+                                                     const struct schema_spec *spec)
 {
     struct constrain_build *b = c->b;
     const struct constrain_expr *quote = constrain_text(b, "\"");

@@ -76,7 +76,8 @@ static bool string_valid(struct schema_compiler *c, const struct schema_at *at, 
         return false;
     }
     if (json_is_string(pattern)) {
-        const struct constrain_dfa *dfa = schema_pattern(c, json_str(pattern), at->path, false);
+        const struct constrain_dfa *dfa =
+            constrain_schema_pattern(c, json_str(pattern), at->path, false);
         if (!dfa || !constrain_dfa_match(dfa, s)) {
             return false;
         }
@@ -84,7 +85,7 @@ static bool string_valid(struct schema_compiler *c, const struct schema_at *at, 
     bool known = false;
     const struct constrain_dfa *dfa =
         json_is_string(format)
-            ? schema_format(c, json_string_value(format), at->path, false, &known)
+            ? constrain_schema_format(c, json_string_value(format), at->path, false, &known)
             : NULL;
     return !known || (dfa && constrain_dfa_match(dfa, s));
 }
@@ -105,8 +106,8 @@ static bool array_valid(struct schema_compiler *c, const struct schema_at *at, c
     }
     for (size_t i = 0; i < json_array_size(value); i++) {
         const json_t *one = i < json_array_size(prefix) ? json_array_get(prefix, i) : items;
-        if (one &&
-            !schema_value_valid(c, (struct schema_at){one, at->path}, json_array_get(value, i))) {
+        if (one && !constrain_schema_value_valid(c, (struct schema_at){one, at->path},
+                                                 json_array_get(value, i))) {
             return false;
         }
     }
@@ -130,17 +131,20 @@ static bool object_valid(struct schema_compiler *c, const struct schema_at *at, 
     {
         const json_t *one = json_object_get(list, key);
         bool found = one != NULL;
-        ok = ok && (!one || schema_value_valid(c, (struct schema_at){one, at->path}, member));
+        ok = ok &&
+             (!one || constrain_schema_value_valid(c, (struct schema_at){one, at->path}, member));
         json_object_foreach((json_t *)(uintptr_t)patterns, pattern, schema)
         {
-            const struct constrain_dfa *dfa = schema_pattern(c, str_of(pattern), at->path, false);
+            const struct constrain_dfa *dfa =
+                constrain_schema_pattern(c, str_of(pattern), at->path, false);
             if (dfa && constrain_dfa_match(dfa, str_of(key))) {
                 found = true;
-                ok = ok && schema_value_valid(c, (struct schema_at){schema, at->path}, member);
+                ok = ok &&
+                     constrain_schema_value_valid(c, (struct schema_at){schema, at->path}, member);
             }
         }
         if (!found && rest) {
-            ok = ok && schema_value_valid(c, (struct schema_at){rest, at->path}, member);
+            ok = ok && constrain_schema_value_valid(c, (struct schema_at){rest, at->path}, member);
         }
     }
     return ok;
@@ -152,8 +156,8 @@ static bool choices_valid(struct schema_compiler *c, const struct schema_at *at,
     static const char *const names[] = {"allOf", "anyOf", "oneOf"};
     const char *path;
     if (json_object_get(at->schema, "$ref")) {
-        const json_t *target = schema_resolve(c, at, &path);
-        if (!target || !schema_value_valid(c, (struct schema_at){target, path}, value)) {
+        const json_t *target = constrain_schema_resolve(c, at, &path);
+        if (!target || !constrain_schema_value_valid(c, (struct schema_at){target, path}, value)) {
             return false;
         }
     }
@@ -161,8 +165,8 @@ static bool choices_valid(struct schema_compiler *c, const struct schema_at *at,
         const json_t *list = json_object_get(at->schema, names[k]);
         size_t valid = 0;
         for (size_t i = 0; i < json_array_size(list); i++) {
-            valid +=
-                schema_value_valid(c, (struct schema_at){json_array_get(list, i), at->path}, value);
+            valid += constrain_schema_value_valid(
+                c, (struct schema_at){json_array_get(list, i), at->path}, value);
         }
         if (list && (k == 0   ? valid != json_array_size(list)
                      : k == 1 ? valid == 0
@@ -173,7 +177,8 @@ static bool choices_valid(struct schema_compiler *c, const struct schema_at *at,
     return true;
 }
 
-bool schema_value_valid(struct schema_compiler *c, struct schema_at at, const json_t *value)
+bool constrain_schema_value_valid(struct schema_compiler *c, struct schema_at at,
+                                  const json_t *value)
 {
     const json_t *type = json_object_get(at.schema, "type");
     const json_t *values = json_object_get(at.schema, "enum");
