@@ -104,6 +104,7 @@ struct serve {
     struct server_list keys;
     struct arena arena;
     struct engine_disk *disk;
+    struct err disk_fault; /* why there is none, to be told once the server runs */
     struct route_registry *registry;
     struct server *server;
     bool is_settled; /* every model is loaded or has failed */
@@ -298,7 +299,7 @@ static bool open_disk(struct serve *serve, struct err *err)
     if (settings->cache_dir.len) {
         return err_wrap(err, "--cache-dir");
     }
-    log_write(LOG_WARN, "prompts are not kept on disk", LOG_FIELDS(LOG_C("why", err->text)));
+    serve->disk_fault = *err;
     *err = (struct err){0};
     return true;
 }
@@ -471,6 +472,10 @@ static void stop(struct serve *serve)
 static int serve_until_told(struct serve *serve, struct err *err)
 {
     uint64_t told = 0;
+    if (serve->disk_fault.code != ERR_NONE) {
+        log_write(LOG_WARN, "prompts are not kept on disk",
+                  LOG_FIELDS(LOG_C("why", serve->disk_fault.text)));
+    }
     print_addresses(serve);
     print_machine();
     for (;;) {
