@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "chat/template.h"
@@ -71,6 +72,25 @@ static void test_loops(void **state)
                  "{% for i in range(9999) %}{% set a.x = [a.x] %}{% set b.x = [b.x] %}{% endfor %}"
                  "{{ a.x == b.x }}",
                  "nested deeper");
+}
+
+/* Names are compared one by one: their number is bounded, or 4 MiB of them take minutes. */
+static void test_names(void **state)
+{
+    (void)state;
+    struct buf call = {0}, macro = {0};
+    buf_add_text(&call, "{{ dict(");
+    buf_add_text(&macro, "{% macro m(");
+    for (int i = 0; i < 2000; i++) {
+        buf_add_format(&call, "%sa%d=1", i ? "," : "", i);
+        buf_add_format(&macro, "%sa%d=1", i ? "," : "", i);
+    }
+    buf_add_text(&call, ") }}");
+    buf_add_text(&macro, ") %}{% endmacro %}{{ m() }}");
+    expect_error(call.ptr, "more than 128 keyword arguments");
+    expect_error(macro.ptr, "more than 128 parameters");
+    buf_deinit(&call);
+    buf_deinit(&macro);
 }
 
 static void test_memory(void **state)
@@ -342,7 +362,7 @@ int main(void)
         cmocka_unit_test(test_sandbox),      cmocka_unit_test(test_depth),
         cmocka_unit_test(test_flat),         cmocka_unit_test(test_size),
         cmocka_unit_test(test_origin),       cmocka_unit_test(test_append_shares),
-        cmocka_unit_test(test_strange_text),
+        cmocka_unit_test(test_strange_text), cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -109,6 +109,10 @@ static bool add_keyword(struct parser *p, struct signature *sig, size_t *cap, st
     if (!value) {
         return false;
     }
+    if (sig->keyword_count == PARSER_NAMES_MAX) {
+        chat_parse_fail(p, p->at->line, "more than %d keyword arguments", PARSER_NAMES_MAX);
+        return false;
+    }
     for (size_t i = 0; i < sig->keyword_count; i++) {
         if (str_eq(sig->keywords[i].name, name)) {
             char quoted[STR_QUOTE_MAX];

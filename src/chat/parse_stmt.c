@@ -355,6 +355,10 @@ static bool parse_params(struct parser *p, struct macro_info *m)
             return false;
         }
         name->param = true;
+        if (params.n.count > PARSER_NAMES_MAX) {
+            chat_parse_fail(p, name->line, "more than %d parameters", PARSER_NAMES_MAX);
+            return false;
+        }
         if (is_kind(p, TOKEN_ASSIGN)) {
             if (!chat_parse_next(p) ||
                 !chat_node_add(p, &defaults, chat_parse_expression(p, true))) {

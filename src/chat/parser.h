@@ -13,6 +13,9 @@
 #include "chat/ast.h"
 #include "chat/lexer.h"
 
+/* Names in one call or macro: they are compared one by one, and 200,000 of them took minutes. */
+enum { PARSER_NAMES_MAX = 128 };
+
 struct parser {
     struct tree *tree;
     struct arena *arena;
