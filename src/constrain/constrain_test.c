@@ -12,7 +12,7 @@
 #include "base/mem.h"
 #include "constrain/constrain.h"
 
-enum { BYTES = 256, SECONDS_MAX = 5 };
+enum { BYTES = 256, SECONDS_MAX = 30 };
 
 static struct constrain_vocab *vocab;
 
