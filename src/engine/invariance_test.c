@@ -245,7 +245,8 @@ static void tell_all(const struct fixture_params *p, const struct fixture_result
             struct engine_request r = make_teller(&f, (i * 7 + round * 5) % TELLERS);
             streams[i] = fixture_submit(&f, &r);
             mem_free((void *)r.prompt);
-            clock_sleep_ns((int64_t)(engine_random(9, round, i) * 2e5));
+            clock_sleep_ns(
+                (int64_t)(engine_random(9, round * TELLERS + i, ENGINE_DRAW_TOKEN) * 2e5));
             if (round == 1 && i % 3 == 0) {
                 engine_cancel(streams[i]);
             }

@@ -1,7 +1,8 @@
 // Starts and stops servers under test, and speaks raw HTTP to them.
 import { spawn } from 'node:child_process';
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import net from 'node:net';
+import os from 'node:os';
 import path from 'node:path';
 import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -21,9 +22,14 @@ after(() => {
 
 export const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
+// Cache folders of the servers: a fresh one each, so that no test finds the prompts of another.
+const caches = mkdtempSync(path.join(os.tmpdir(), 'hearth-e2e-'));
+after(() => rmSync(caches, { recursive: true, force: true }));
+
 // An environment in which no setting of the caller leaks into the server.
 export function cleanEnv(extra = {}) {
-  const env = { PATH: process.env.PATH, HOME: '/nonexistent' };
+  const cache = mkdtempSync(path.join(caches, 'cache-'));
+  const env = { PATH: process.env.PATH, HOME: caches, XDG_CACHE_HOME: cache };
   for (const name of ['ASAN_OPTIONS', 'UBSAN_OPTIONS', 'TSAN_OPTIONS', 'LD_LIBRARY_PATH']) {
     if (process.env[name]) env[name] = process.env[name];
   }
