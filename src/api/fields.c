@@ -356,6 +356,7 @@ const struct api_field api_fields_shared[] = {
      .max = INT32_MAX,
      .note = "prompt and answer together; reserves no more of the cache"},
     {.name = "ignore_eos", .kind = API_BOOL, .offset = SLOT(ignore_eos)},
+    {.name = "timings", .kind = API_BOOL, .offset = SLOT(wants_timings)},
     {.name = "stop", .kind = API_CUSTOM, .apply = api_apply_stop},
     {.name = "banned_strings", .kind = API_CUSTOM, .apply = apply_banned},
     /* sampling: OpenAI's */

@@ -59,6 +59,9 @@ void api_openai_timings(const struct api_render *render, struct buf *out)
 {
     const struct api_choice *choice = &render->choices[0];
     const struct engine_near_miss *miss = &choice->near_miss;
+    if (!render->request->wants_timings) {
+        return; /* equal requests give equal bytes, and a clock never reads the same twice */
+    }
     buf_add_format(out, ",\"timings\":{\"cache_n\":%lu,\"prompt_n\":%lu,\"predicted_n\":%lu",
                    (unsigned long)choice->cached_tokens,
                    (unsigned long)(choice->prompt_tokens - choice->cached_tokens),

@@ -36,7 +36,8 @@ void api_openai_head(const struct api_render *render, const char *object, struct
 /* ,"usage":{...} */
 void api_openai_usage(const struct api_render *render, struct buf *out);
 
-/* ,"timings":{...}: an extension with llama-server's names, of the first choice. cache_n tokens of
+/* ,"timings":{...} for a request with `timings: true`: an extension with llama-server's names, of
+ * the first choice. It is asked for, since it would make equal requests differ. cache_n tokens of
  * the prompt came from the prefix cache and prompt_n were computed. near_miss, when a cached prompt
  * began alike: position, id and text of this prompt's first token that differs; else null. */
 void api_openai_timings(const struct api_render *render, struct buf *out);

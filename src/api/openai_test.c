@@ -225,15 +225,16 @@ static void play(const struct api_dialect *dialect, const char *body, const stru
 #define USAGE                                                                                      \
     ",\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":4,\"total_tokens\":9,"                  \
     "\"prompt_tokens_details\":{\"cached_tokens\":1},"                                             \
-    "\"completion_tokens_details\":{\"reasoning_tokens\":0}},"                                     \
-    "\"timings\":{\"cache_n\":1,\"prompt_n\":4,\"predicted_n\":2,\"queue_ms\":0.0,"                \
+    "\"completion_tokens_details\":{\"reasoning_tokens\":0}}"
+#define TIMINGS                                                                                    \
+    ",\"timings\":{\"cache_n\":1,\"prompt_n\":4,\"predicted_n\":2,\"queue_ms\":0.0,"               \
     "\"prompt_ms\":0.0,\"predicted_ms\":0.0,\"near_miss\":null}"
 
 static void a_chat_in_one_piece(void **state)
 {
     struct fixture *fixture = *state;
     struct buf out = {0};
-    play(&api_openai_chat, CHAT ",\"n\":2}", fixture->text, NULL, &out);
+    play(&api_openai_chat, CHAT ",\"n\":2,\"timings\":true}", fixture->text, NULL, &out);
     assert_string_equal(
         out.ptr,
         HEAD("chat.completion") ",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\","
@@ -241,7 +242,7 @@ static void a_chat_in_one_piece(void **state)
                                 "\"logprobs\":null,\"finish_reason\":\"stop\"},{\"index\":1,"
                                 "\"message\":{\"role\":\"assistant\",\"content\":\"\","
                                 "\"refusal\":null},\"logprobs\":null,\"finish_reason\":"
-                                "\"length\"}]" USAGE ",\"service_tier\":\"default\"}");
+                                "\"length\"}]" USAGE TIMINGS ",\"service_tier\":\"default\"}");
     buf_deinit(&out);
 }
 

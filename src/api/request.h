@@ -75,6 +75,7 @@ struct gen_request {
     uint32_t max_tokens;
     uint32_t min_tokens;
     bool ignore_eos;
+    bool wants_timings; /* what the cache and the clock say stands in the answer */
     const struct str *stops;
     size_t stop_count;
     const struct str *banned;

@@ -16,7 +16,7 @@ const long = 'Tell me about fire, water and the wind in the old trees. '.repeat(
 async function ask(server, { key, text = long, more = {} } = {}) {
   const headers = { 'content-type': 'application/json' };
   if (key) headers.authorization = `Bearer ${key}`;
-  const body = JSON.stringify(chat(text, { max_tokens: 12, temperature: 0.7, seed: 5, ...more }));
+  const body = JSON.stringify(chat(text, { max_tokens: 12, temperature: 0.7, seed: 5, timings: true, ...more }));
   const answer = await fetch(`${server.url}/v1/chat/completions`, { method: 'POST', headers, body });
   assert.equal(answer.status, 200);
   const got = await answer.json();
