@@ -303,14 +303,19 @@ void api_anthropic_error(const struct err *failure, struct str request_id, struc
 
 /* ---- answers ---- */
 
-/* The end of the context is the reason only if max_tokens would have let it go on. */
-static const char *stop_reason(const struct api_render *render, const struct api_choice *choice)
+static const char *stop_reason(const struct api_choice *choice)
 {
-    if (choice->finish != ENGINE_LENGTH) {
+    switch (choice->finish) {
+    case GEN_FINISH_LENGTH:
+        return "max_tokens";
+    case GEN_FINISH_CONTEXT:
+        return "model_context_window_exceeded";
+    case GEN_FINISH_CALLS:
+        return "tool_use";
+    case GEN_FINISH_STOP:
+    default:
         return choice->stop_hit.len > 0 ? "stop_sequence" : "end_turn";
     }
-    return choice->completion_tokens < render->request->max_tokens ? "model_context_window_exceeded"
-                                                                   : "max_tokens";
 }
 
 /* "stop_reason":...,"stop_sequence":... */
@@ -321,7 +326,7 @@ static void add_stop(const struct api_render *render, struct buf *out)
         buf_add_text(out, "\"stop_reason\":null,\"stop_sequence\":null");
         return;
     }
-    buf_add_format(out, "\"stop_reason\":\"%s\",\"stop_sequence\":", stop_reason(render, choice));
+    buf_add_format(out, "\"stop_reason\":\"%s\",\"stop_sequence\":", stop_reason(choice));
     if (choice->stop_hit.len > 0) {
         json_write_string(out, choice->stop_hit);
     } else {
@@ -363,13 +368,8 @@ static void begin(struct api_render *render, struct buf *out)
     buf_add_text(out, "}\n\n");
 }
 
-static void event(struct api_render *render, size_t index, const struct engine_event *event,
-                  struct buf *out)
+static void add_text(struct api_choice *choice, struct str text, struct buf *out)
 {
-    struct api_choice *choice = &render->choices[index];
-    if (event->text.len == 0) {
-        return;
-    }
     if (!choice->has_begun) {
         choice->has_begun = true;
         buf_add_text(out, "event: content_block_start\ndata: {\"type\":\"content_block_start\","
@@ -378,8 +378,18 @@ static void event(struct api_render *render, size_t index, const struct engine_e
     }
     buf_add_text(out, "event: content_block_delta\ndata: {\"type\":\"content_block_delta\","
                       "\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":");
-    json_write_string(out, buf_view(&event->text));
+    json_write_string(out, text);
     buf_add_text(out, "}}\n\n");
+}
+
+static void event(struct api_render *render, size_t index, const struct gen_event *event,
+                  struct buf *out)
+{
+    for (size_t i = 0; i < event->part_count; i++) {
+        if (event->parts[i].kind == GEN_PART_TEXT) {
+            add_text(&render->choices[index], event->parts[i].text, out);
+        }
+    }
 }
 
 static void end(struct api_render *render, struct buf *out)
@@ -405,14 +415,15 @@ static void broken(struct api_render *render, const struct err *failure, struct 
 
 static void whole(struct api_render *render, struct buf *out)
 {
-    const struct api_choice *choice = &render->choices[0];
-    struct buf content = {0};
-    if (choice->text.len > 0) {
+    struct buf content = {0}, text = {0};
+    api_choice_join(&render->choices[0], GEN_PART_TEXT, &text);
+    if (text.len > 0) {
         buf_add_text(&content, "{\"type\":\"text\",\"text\":");
-        json_write_string(&content, buf_view(&choice->text));
+        json_write_string(&content, buf_view(&text));
         buf_add_char(&content, '}');
     }
-    render->failed = render->failed || content.failed;
+    render->failed = render->failed || content.failed || text.failed;
+    buf_deinit(&text);
     add_message(render, buf_view(&content), out);
     buf_deinit(&content);
 }

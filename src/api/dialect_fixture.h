@@ -108,9 +108,10 @@ static inline void dialect_play(const struct api_dialect *dialect, const char *b
         } else {
             buf_add_text(&event.text, pieces[i]);
         }
-        api_render_collect(&render, 0, &event);
+        struct gen_event told;
+        api_render_collect(&render, 0, &event, &told);
         if (request.stream) {
-            dialect->event(&render, 0, &event, out);
+            dialect->event(&render, 0, &told, out);
         }
         buf_deinit(&event.text);
         if (!pieces[i]) {

@@ -64,8 +64,8 @@ static void add_context(struct api_render *render, struct buf *out)
     struct text_encode_opts opts = {0};
     struct text_ids answer = {0};
     struct err err;
-    bool ok = text_encode(render->text, buf_view(&choice->text), &opts, &answer, &err);
-    if (choice->finish == ENGINE_STOP && choice->stop_hit.len == 0 &&
+    bool ok = text_encode(render->text, buf_view(&choice->raw), &opts, &answer, &err);
+    if (choice->finish == GEN_FINISH_STOP && choice->stop_hit.len == 0 &&
         text_eos(render->text) != TEXT_NONE) {
         ok = ok && text_ids_add(&answer, text_eos(render->text));
     }
@@ -85,12 +85,17 @@ static long long ns_of(double ms)
 }
 
 /* The rest of the last object. load_duration is what passed before the model took the request. */
+static const char *done_reason(const struct api_choice *choice)
+{
+    const bool is_cut = choice->finish == GEN_FINISH_LENGTH || choice->finish == GEN_FINISH_CONTEXT;
+    return is_cut ? "length" : "stop";
+}
+
 static void add_figures(struct api_render *render, bool is_chat, struct buf *out)
 {
     const struct api_choice *choice = &render->choices[0];
     const struct engine_timing *timing = &choice->timing;
-    buf_add_format(out, ",\"done\":true,\"done_reason\":\"%s\"",
-                   choice->finish == ENGINE_LENGTH ? "length" : "stop");
+    buf_add_format(out, ",\"done\":true,\"done_reason\":\"%s\"", done_reason(choice));
     if (!is_chat && render->request->kind == GEN_CHAT) {
         add_context(render, out);
     }
@@ -108,16 +113,27 @@ static void begin(struct api_render *render, struct buf *out)
     (void)out;
 }
 
-static void add_event(const struct api_render *render, bool is_chat,
-                      const struct engine_event *event, struct buf *out)
+static void add_text(const struct api_render *render, bool is_chat, struct str text,
+                     const struct engine_token *tokens, size_t token_count, struct buf *out)
 {
-    size_t count = event->tokens ? event->token_count : 0;
-    if (event->text.len == 0 && count == 0) {
-        return;
-    }
-    add_head(render, is_chat, buf_view(&event->text), out);
-    add_logprobs(render, event->tokens, count, out);
+    add_head(render, is_chat, text, out);
+    add_logprobs(render, tokens, token_count, out);
     buf_add_text(out, ",\"done\":false}\n");
+}
+
+static void add_event(const struct api_render *render, bool is_chat, const struct gen_event *event,
+                      struct buf *out)
+{
+    size_t tokens_left = event->token_count;
+    for (size_t i = 0; i < event->part_count; i++) {
+        if (event->parts[i].kind == GEN_PART_TEXT) {
+            add_text(render, is_chat, event->parts[i].text, event->tokens, tokens_left, out);
+            tokens_left = 0;
+        }
+    }
+    if (tokens_left > 0) {
+        add_text(render, is_chat, (struct str){0}, event->tokens, tokens_left, out);
+    }
 }
 
 static void add_end(struct api_render *render, bool is_chat, struct buf *out)
@@ -135,7 +151,11 @@ static void add_whole(struct api_render *render, bool is_chat, struct buf *out)
         return;
     }
     const struct api_choice *choice = &render->choices[0];
-    add_head(render, is_chat, buf_view(&choice->text), out);
+    struct buf text = {0};
+    api_choice_join(choice, GEN_PART_TEXT, &text);
+    render->failed = render->failed || text.failed;
+    add_head(render, is_chat, buf_view(&text), out);
+    buf_deinit(&text);
     add_logprobs(render, choice->tokens, choice->token_count, out);
     add_figures(render, is_chat, out);
 }
@@ -147,8 +167,8 @@ static void broken(struct api_render *render, const struct err *failure, struct 
     buf_add_char(out, '\n');
 }
 
-static void generate_event(struct api_render *render, size_t choice,
-                           const struct engine_event *event, struct buf *out)
+static void generate_event(struct api_render *render, size_t choice, const struct gen_event *event,
+                           struct buf *out)
 {
     (void)choice; /* there is one */
     add_event(render, false, event, out);
@@ -164,7 +184,7 @@ static void generate_whole(struct api_render *render, struct buf *out)
     add_whole(render, false, out);
 }
 
-static void chat_event(struct api_render *render, size_t choice, const struct engine_event *event,
+static void chat_event(struct api_render *render, size_t choice, const struct gen_event *event,
                        struct buf *out)
 {
     (void)choice;

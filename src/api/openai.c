@@ -84,7 +84,16 @@ const char *api_openai_finish(const struct api_choice *choice)
     if (!choice->is_done) {
         return "null";
     }
-    return choice->finish == ENGINE_LENGTH ? "\"length\"" : "\"stop\"";
+    switch (choice->finish) {
+    case GEN_FINISH_LENGTH:
+    case GEN_FINISH_CONTEXT:
+        return "\"length\"";
+    case GEN_FINISH_CALLS:
+        return "\"tool_calls\"";
+    case GEN_FINISH_STOP:
+    default:
+        return "\"stop\"";
+    }
 }
 
 void api_openai_logprob(float logprob, struct buf *out)

@@ -222,19 +222,33 @@ static void begin(struct api_render *render, struct buf *out)
     }
 }
 
-static void event(struct api_render *render, size_t choice, const struct engine_event *event,
+static void add_text_frame(const struct api_render *render, size_t choice, struct str text,
+                           const struct engine_token *tokens, size_t token_count, struct buf *out)
+{
+    frame_begin(render, choice, out);
+    buf_add_text(out, "{\"content\":");
+    json_write_string(out, text);
+    buf_add_char(out, '}');
+    add_logprobs(render, tokens, token_count, out);
+    frame_end(render, "null", out);
+}
+
+/* The tokens of an event stand beside its first text. */
+static void event(struct api_render *render, size_t choice, const struct gen_event *event,
                   struct buf *out)
 {
-    bool has_tokens = event->tokens && event->token_count > 0;
-    if (event->text.len > 0 || has_tokens) {
-        frame_begin(render, choice, out);
-        buf_add_text(out, "{\"content\":");
-        json_write_string(out, buf_view(&event->text));
-        buf_add_char(out, '}');
-        add_logprobs(render, event->tokens, has_tokens ? event->token_count : 0, out);
-        frame_end(render, "null", out);
+    size_t tokens_left = event->token_count;
+    for (size_t i = 0; i < event->part_count; i++) {
+        const struct gen_part *part = &event->parts[i];
+        if (part->kind == GEN_PART_TEXT) {
+            add_text_frame(render, choice, part->text, event->tokens, tokens_left, out);
+            tokens_left = 0;
+        }
     }
-    if (event->kind == ENGINE_EVENT_DONE) {
+    if (tokens_left > 0) {
+        add_text_frame(render, choice, (struct str){0}, event->tokens, tokens_left, out);
+    }
+    if (event->is_done) {
         frame_begin(render, choice, out);
         buf_add_text(out, "{},\"logprobs\":null");
         frame_end(render, api_openai_finish(&render->choices[choice]), out);
@@ -246,6 +260,15 @@ static void end(struct api_render *render, struct buf *out)
     api_openai_end(render, chunk_object, out);
 }
 
+static void add_content(struct api_render *render, const struct api_choice *choice, struct buf *out)
+{
+    struct buf text = {0};
+    api_choice_join(choice, GEN_PART_TEXT, &text);
+    render->failed = render->failed || text.failed;
+    json_write_string(out, buf_view(&text));
+    buf_deinit(&text);
+}
+
 static void whole(struct api_render *render, struct buf *out)
 {
     api_openai_head(render, "chat.completion", out);
@@ -254,7 +277,7 @@ static void whole(struct api_render *render, struct buf *out)
         const struct api_choice *choice = &render->choices[i];
         buf_add_format(out, "%s{\"index\":%zu,\"message\":{\"role\":\"assistant\",\"content\":",
                        i ? "," : "", i);
-        json_write_string(out, buf_view(&choice->text));
+        add_content(render, choice, out);
         buf_add_text(out, ",\"refusal\":null}");
         add_logprobs(render, choice->tokens, choice->token_count, out);
         buf_add_format(out, ",\"finish_reason\":%s}", api_openai_finish(choice));

@@ -227,12 +227,12 @@ static void begin(struct api_render *render, struct buf *out)
     }
 }
 
-static void event(struct api_render *render, size_t index, const struct engine_event *event,
+static void event(struct api_render *render, size_t index, const struct gen_event *event,
                   struct buf *out)
 {
-    size_t count = event->tokens ? event->token_count : 0;
-    struct str text = event->is_prompt ? (struct str){0} : buf_view(&event->text);
-    if (event->kind == ENGINE_EVENT_DONE) {
+    size_t count = event->token_count;
+    struct str text = event->part_count > 0 ? event->parts[0].text : (struct str){0};
+    if (event->is_done) {
         frame(render, index, text, event->tokens, count, api_openai_finish(&render->choices[index]),
               out);
     } else if (text.len > 0 || count > 0) {
@@ -255,7 +255,7 @@ static void whole(struct api_render *render, struct buf *out)
         if (render->request->echo) {
             add_echo(render, i, &text);
         }
-        buf_add(&text, buf_view(&choice->text));
+        api_choice_join(choice, GEN_PART_TEXT, &text);
         render->failed = render->failed || text.failed;
         buf_add_format(out, "%s{\"index\":%zu,\"text\":", i ? "," : "", i);
         json_write_string(out, buf_view(&text));

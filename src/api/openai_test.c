@@ -172,9 +172,10 @@ static void send(const struct api_dialect *dialect, struct api_render *render, s
                  struct engine_event event, const char *text, struct buf *out)
 {
     buf_add_text(&event.text, text);
-    api_render_collect(render, choice, &event);
+    struct gen_event told;
+    api_render_collect(render, choice, &event, &told);
     if (render->request->stream) {
-        dialect->event(render, choice, &event, out);
+        dialect->event(render, choice, &told, out);
     }
     buf_deinit(&event.text);
 }

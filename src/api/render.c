@@ -6,6 +6,9 @@
 #include "base/mem.h"
 #include "base/os.h"
 
+/* Ids and names of calls. */
+enum { ARENA_BYTES_MAX = 16 << 20 };
+
 bool api_render_init(struct api_render *render, const struct api_dialect *dialect,
                      const struct gen_request *request, const struct text *text, struct str model,
                      struct str fingerprint_of, struct err *err)
@@ -17,7 +20,8 @@ bool api_render_init(struct api_render *render, const struct api_dialect *dialec
                                   .model = model,
                                   .created_s = clock_wall_s(),
                                   .started_ns = clock_now_ns(),
-                                  .choice_count = api_request_choices(request)};
+                                  .choice_count = api_request_choices(request),
+                                  .arena = arena_init(ARENA_BYTES_MAX)};
     snprintf(render->id, sizeof render->id, "%s%016llx%08llx", dialect->id_prefix,
              (unsigned long long)random[0], (unsigned long long)(random[1] >> 32));
     snprintf(render->fingerprint, sizeof render->fingerprint, "fp_%012llx",
@@ -32,15 +36,21 @@ bool api_render_init(struct api_render *render, const struct api_dialect *dialec
 void api_render_deinit(struct api_render *render)
 {
     for (size_t i = 0; render->choices && i < render->choice_count; i++) {
-        buf_deinit(&render->choices[i].text);
-        mem_free(render->choices[i].tokens);
+        struct api_choice *choice = &render->choices[i];
+        for (size_t k = 0; k < choice->part_count; k++) {
+            buf_deinit(&choice->parts[k].text);
+        }
+        mem_free(choice->parts);
+        buf_deinit(&choice->raw);
+        mem_free(choice->tokens);
     }
     mem_free(render->choices);
+    arena_deinit(&render->arena);
     *render = (struct api_render){0};
 }
 
 static void keep_tokens(struct api_render *render, struct api_choice *choice,
-                        const struct engine_event *event)
+                        const struct gen_event *event)
 {
     size_t need = choice->token_count + event->token_count;
     if (need > choice->token_cap) {
@@ -68,27 +78,113 @@ static void keep_stop(const struct gen_request *request, struct api_choice *choi
     }
 }
 
-void api_render_collect(struct api_render *render, size_t index, const struct engine_event *event)
+/* Text follows text; whatever else comes begins a part. NULL: no memory. */
+static struct api_part *part_for(struct api_choice *choice, enum gen_part_kind kind)
 {
+    if (choice->part_count > 0 && kind != GEN_PART_CALL &&
+        choice->parts[choice->part_count - 1].kind == kind) {
+        return &choice->parts[choice->part_count - 1];
+    }
+    if (choice->part_count == choice->part_cap) {
+        size_t cap = choice->part_cap * 2 + 4;
+        struct api_part *grown = mem_resize(choice->parts, cap, sizeof *grown);
+        if (!grown) {
+            return NULL;
+        }
+        choice->parts = grown;
+        choice->part_cap = cap;
+    }
+    struct api_part *part = &choice->parts[choice->part_count++];
+    *part = (struct api_part){.kind = kind};
+    return part;
+}
+
+static void keep_part(struct api_render *render, struct api_choice *choice,
+                      const struct gen_part *piece)
+{
+    if (piece->kind == GEN_PART_CALL_END) {
+        return;
+    }
+    const bool is_arguments = piece->kind == GEN_PART_ARGUMENTS;
+    struct api_part *part =
+        is_arguments ? &choice->parts[choice->part_count - 1] : part_for(choice, piece->kind);
+    if (!part) {
+        render->failed = true;
+        return;
+    }
+    if (piece->kind == GEN_PART_CALL) {
+        part->id = (struct str){arena_copy(&render->arena, piece->id), piece->id.len};
+        part->name = (struct str){arena_copy(&render->arena, piece->name), piece->name.len};
+        part->is_custom = piece->is_custom;
+        render->failed = render->failed || !part->id.ptr || !part->name.ptr;
+    }
+    buf_add(&part->text, piece->text);
+    render->failed = render->failed || part->text.failed;
+}
+
+/* The end of the context is the reason only if max_tokens would have let it go on. */
+static enum gen_finish finish_of(const struct gen_request *request, const struct engine_event *done)
+{
+    if (done->finish != ENGINE_LENGTH) {
+        return GEN_FINISH_STOP;
+    }
+    const bool is_limit = request->has_max_tokens && done->completion_tokens >= request->max_tokens;
+    return is_limit ? GEN_FINISH_LENGTH : GEN_FINISH_CONTEXT;
+}
+
+static void note_end(struct api_render *render, struct api_choice *choice,
+                     const struct engine_event *event)
+{
+    choice->is_done = true;
+    choice->finish = finish_of(render->request, event);
+    choice->timing = event->timing;
+    choice->near_miss = event->near_miss;
+    keep_stop(render->request, choice, event->stop_hit);
+    choice->prompt_tokens = event->prompt_tokens;
+    choice->completion_tokens = event->completion_tokens;
+    choice->cached_tokens = event->cached_tokens;
+    render->done_count++;
+}
+
+void api_render_collect(struct api_render *render, size_t index, const struct engine_event *event,
+                        struct gen_event *out)
+{
+    const struct gen_request *request = render->request;
     struct api_choice *choice = &render->choices[index];
-    bool whole = !render->request->stream;
-    if ((whole || render->request->keeps_text) && !event->is_prompt) {
-        buf_add(&choice->text, buf_view(&event->text));
-        render->failed = render->failed || choice->text.failed || event->text.failed;
+    *out = (struct gen_event){.tokens = event->tokens,
+                              .token_count = event->tokens ? event->token_count : 0,
+                              .is_prompt = event->is_prompt,
+                              .is_done = event->kind == ENGINE_EVENT_DONE};
+    if (event->text.len > 0 && !event->is_prompt) {
+        render->part = (struct gen_part){.kind = GEN_PART_TEXT, .text = buf_view(&event->text)};
+        out->parts = &render->part;
+        out->part_count = 1;
     }
-    if (whole && event->tokens && event->token_count) {
-        keep_tokens(render, choice, event);
+    if (request->keeps_text && !event->is_prompt) {
+        buf_add(&choice->raw, buf_view(&event->text));
+        render->failed = render->failed || choice->raw.failed;
     }
-    if (event->kind == ENGINE_EVENT_DONE && !choice->is_done) {
-        choice->is_done = true;
-        choice->finish = event->finish;
-        choice->timing = event->timing;
-        choice->near_miss = event->near_miss;
-        keep_stop(render->request, choice, event->stop_hit);
-        choice->prompt_tokens = event->prompt_tokens;
-        choice->completion_tokens = event->completion_tokens;
-        choice->cached_tokens = event->cached_tokens;
-        render->done_count++;
+    for (size_t i = 0; (!request->stream || request->keeps_text) && i < out->part_count; i++) {
+        keep_part(render, choice, &out->parts[i]);
+    }
+    if (!request->stream && out->token_count) {
+        keep_tokens(render, choice, out);
+    }
+    render->failed = render->failed || event->text.failed;
+    if (out->is_done) {
+        if (!choice->is_done) {
+            note_end(render, choice, event);
+        }
+        out->finish = choice->finish;
+    }
+}
+
+void api_choice_join(const struct api_choice *choice, enum gen_part_kind kind, struct buf *out)
+{
+    for (size_t i = 0; i < choice->part_count; i++) {
+        if (choice->parts[i].kind == kind) {
+            buf_add(out, buf_view(&choice->parts[i].text));
+        }
     }
 }
 

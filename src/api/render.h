@@ -1,6 +1,7 @@
-/* Rendering: engine events -> bytes of a dialect. A `struct api_render` collects what the events of
- * one request say (per choice: text, log probabilities, finish reason; in sum: usage); a `struct
- * api_dialect` is how one API reads bodies and writes answers. Neither knows sockets or threads. */
+/* Rendering: engine events -> parts of an answer -> bytes of a dialect. A `struct api_render` takes
+ * the events of one request apart (text, reasoning, tool calls) and collects what they say (per
+ * choice: parts, log probabilities, finish reason; in sum: usage); a `struct api_dialect` is how
+ * one API reads bodies and writes answers. Neither knows sockets or threads. */
 #ifndef API_RENDER_H
 #define API_RENDER_H
 
@@ -17,14 +18,62 @@
 
 struct api_field;
 
+/* A piece of an answer, in the order of the answer. A call is CALL with id and name, ARGUMENTS in
+ * any number of pieces, CALL_END; calls do not overlap. */
+enum gen_part_kind {
+    GEN_PART_TEXT,
+    GEN_PART_REASONING,
+    GEN_PART_CALL,
+    GEN_PART_ARGUMENTS, /* of a function: JSON text; of a custom tool: its input */
+    GEN_PART_CALL_END
+};
+
+struct gen_part {
+    enum gen_part_kind kind;
+    uint32_t call;       /* number of the call within its choice, from 0 */
+    struct str text;     /* TEXT, REASONING, ARGUMENTS: whole characters */
+    struct str id, name; /* CALL */
+    bool is_custom;      /* of a call: to a custom tool */
+};
+
+enum gen_finish {
+    GEN_FINISH_STOP,
+    GEN_FINISH_LENGTH,
+    GEN_FINISH_CALLS,
+    GEN_FINISH_CONTEXT /* the context (or num_ctx) is full */
+};
+
+/* What one engine event says. Borrowed: valid until the next event of the request. */
+struct gen_event {
+    const struct gen_part *parts;
+    size_t part_count;
+    const struct engine_token *tokens; /* with log probabilities: of the texts told here, or of the
+                                          prompt */
+    size_t token_count;
+    bool is_prompt;
+    bool is_done;
+    enum gen_finish finish; /* valid when done */
+};
+
+/* A part as a whole: text, reasoning, or a call with its arguments in `text`. */
+struct api_part {
+    enum gen_part_kind kind; /* TEXT, REASONING or CALL */
+    struct buf text;
+    struct str id, name; /* CALL; in the render's arena */
+    bool is_custom;
+};
+
 struct api_choice {
-    struct buf text;             /* only when not streaming, or when the request keeps it */
+    /* The answer as a whole: only when not streaming, or when the request keeps it. */
+    struct api_part *parts;
+    size_t part_count, part_cap;
+    struct buf raw;              /* with keeps_text: as the model wrote it, markup included */
     struct engine_token *tokens; /* only when not streaming and log probabilities were asked */
     size_t token_count, token_cap;
     size_t text_offset; /* characters of the answer before the next token (legacy log probs) */
     bool has_begun;     /* streaming: text was sent */
     bool is_done;
-    enum engine_finish finish;
+    enum gen_finish finish;
     struct str stop_hit; /* the request's stop string that ended it; empty if none did */
     struct engine_timing timing;
     struct engine_near_miss near_miss;
@@ -41,7 +90,9 @@ struct api_render {
     int64_t started_ns; /* clock_now_ns */
     struct api_choice *choices;
     size_t choice_count, done_count;
-    bool failed; /* out of memory while collecting */
+    struct arena arena;
+    struct gen_part part; /* of the event that is being told */
+    bool failed;          /* out of memory while collecting */
 };
 
 struct api_dialect {
@@ -52,7 +103,7 @@ struct api_dialect {
     /* Streaming: bytes before the first event, of one event (already collected), after the last,
      * and instead of what would follow when the generation fails midway. */
     void (*begin)(struct api_render *render, struct buf *out);
-    void (*event)(struct api_render *render, size_t choice, const struct engine_event *event,
+    void (*event)(struct api_render *render, size_t choice, const struct gen_event *event,
                   struct buf *out);
     void (*end)(struct api_render *render, struct buf *out);
     void (*broken)(struct api_render *render, const struct err *failure, struct buf *out);
@@ -67,8 +118,13 @@ bool api_render_init(struct api_render *render, const struct api_dialect *dialec
                      struct str fingerprint_of, struct err *err);
 void api_render_deinit(struct api_render *render);
 
-/* Takes note of an event (which stays the caller's). */
-void api_render_collect(struct api_render *render, size_t choice, const struct engine_event *event);
+/* Takes an event (tokens or done) apart and notes what it says. `event` stays the caller's and must
+ * live as long as *out is used. */
+void api_render_collect(struct api_render *render, size_t choice, const struct engine_event *event,
+                        struct gen_event *out);
+
+/* Appends the texts of all parts of a kind; a collected choice's content is its TEXT. */
+void api_choice_join(const struct api_choice *choice, enum gen_part_kind kind, struct buf *out);
 
 /* All choices have ended. */
 bool api_render_is_done(const struct api_render *render);

@@ -9,7 +9,8 @@ enum { ARENA_BYTES_MAX = 64 << 20 };
 
 void api_request_init(struct gen_request *request, enum gen_kind kind)
 {
-    *request = (struct gen_request){.kind = kind, .n = 1};
+    *request = (struct gen_request){
+        .kind = kind, .n = 1, .parallel_tool_calls = true, .lane = GEN_LANE_NORMAL};
     request->arena = arena_init(ARENA_BYTES_MAX);
     request->sampling = engine_sampling_default();
 }
@@ -20,6 +21,7 @@ void api_request_deinit(struct gen_request *request)
         text_ids_deinit(&request->prompts[i].ids);
     }
     text_ids_deinit(&request->prefix);
+    json_decref(request->tools);
     json_decref(request->own_kwargs);
     json_decref(request->messages);
     json_decref(request->body);

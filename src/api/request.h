@@ -29,6 +29,31 @@ enum {
 
 enum gen_kind { GEN_CHAT, GEN_TEXT };
 
+/* Which tools the answer may or must call. */
+struct gen_tool_choice {
+    enum gen_tool_mode { GEN_TOOLS_AUTO, GEN_TOOLS_NONE, GEN_TOOLS_REQUIRED } mode;
+    const json_t *allowed; /* array of names; NULL: all. A named tool is REQUIRED with one name */
+};
+
+/* What the whole answer's text must be. */
+enum gen_format {
+    GEN_FORMAT_TEXT,
+    GEN_FORMAT_JSON_OBJECT,
+    GEN_FORMAT_SCHEMA,
+    GEN_FORMAT_GBNF,
+    GEN_FORMAT_REGEX
+};
+
+/* Whether and how long the model thinks before it answers. */
+struct gen_reasoning {
+    enum gen_reasoning_mode { GEN_REASONING_DEFAULT, GEN_REASONING_OFF, GEN_REASONING_ON } mode;
+    struct str effort; /* "", "minimal", "low", "medium", "high", ...: told to the template */
+    bool has_budget;
+    uint32_t budget_tokens; /* at which the reasoning is closed */
+};
+
+enum gen_lane { GEN_LANE_INTERACTIVE, GEN_LANE_NORMAL, GEN_LANE_BATCH };
+
 /* One prompt of a completion: text, or token ids as the client gave them. For a chat the ids come
  * from the template. `ids` is filled by api_request_prepare in every case. */
 struct gen_prompt {
@@ -55,11 +80,18 @@ struct gen_request {
     struct gen_load load;
 
     /* chat */
-    json_t *messages; /* owned: as the template sees them */
+    json_t *messages; /* owned: as the template sees them, in the form of OpenAI's chat (tool_calls
+                         of an assistant, role tool, reasoning_content) */
     const json_t *template_kwargs;
     json_t *own_kwargs;     /* owned: what the dialect itself tells the template; NULL */
     bool continues_final;   /* the answer goes on in the last message, the assistant's */
     struct text_ids prefix; /* put before the conversation: the context of an earlier answer */
+    json_t *tools; /* owned array or NULL. As in OpenAI's chat: {"type":"function","function":{name,
+                      description,parameters,strict}} or {"type":"custom","custom":{name,
+                      description,format}} */
+    struct gen_tool_choice tool_choice;
+    bool parallel_tool_calls; /* more than one call in an answer; true unless told otherwise */
+    struct gen_reasoning reasoning;
 
     /* text */
     struct gen_prompt *prompts; /* [prompt_count]; a chat has one */
@@ -83,12 +115,19 @@ struct gen_request {
     bool wants_logprobs;
     uint32_t top_logprobs;
     uint32_t n;
+    enum gen_format format;
+    const json_t *schema;  /* GEN_FORMAT_SCHEMA: in the body */
+    bool schema_strict;    /* keywords that cannot be enforced are refused */
+    struct str grammar;    /* GEN_FORMAT_GBNF, GEN_FORMAT_REGEX: its source */
+    struct str prediction; /* text that the answer is expected to resemble; a hint */
+    enum gen_lane lane;
 
     /* delivery */
     bool stream;
     bool include_usage;
-    bool keeps_text; /* the text is collected although it is streamed */
-    struct str user; /* whom the client speaks for; goes to the log */
+    bool keeps_text;          /* the answer is collected although it is streamed */
+    uint32_t stream_interval; /* tokens per event; 0: every token is one */
+    struct str user;          /* whom the client speaks for; goes to the log */
 };
 
 /* Neutral sampling, one choice; the state from which a dialect's parser starts. */

@@ -237,9 +237,10 @@ static bool drain(struct server_exchange *exchange, struct generation *generatio
         } else if (event.kind == ENGINE_EVENT_DONE && event.finish == ENGINE_CANCELLED) {
             ok = err_set(failure, ERR_BUSY, "the server is stopping");
         } else {
-            api_render_collect(&generation->render, choice, &event);
+            struct gen_event told;
+            api_render_collect(&generation->render, choice, &event, &told);
             if (generation->request.stream) {
-                generation->dialect->event(&generation->render, choice, &event, out);
+                generation->dialect->event(&generation->render, choice, &told, out);
             }
         }
         engine_event_deinit(&event);
