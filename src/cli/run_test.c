@@ -278,6 +278,10 @@ static void test_faults(void **state)
         {5, {"run", NANO, "a", "--chat-template-file", "/nonexistent"}},
         {2, {"bench", NANO, "--pp", "0", "--tg", "0"}},
         {2, {"bench", NANO, "--ctx", "5"}},
+        {2, {"bench", NANO, "--depth", "5,5"}},
+        {2, {"bench", NANO, "--depth", "1,"}},
+        {2, {"bench", NANO, "--sequences", "0"}},
+        {2, {"bench", NANO, "--sequences", "2", "--tg", "0"}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct outcome o = run("", cases[i].args);
@@ -443,6 +447,18 @@ static void test_bench(void **state)
     double fraction = json_number_value(json_object_get(root, "decode_fraction"));
     double bytes = fraction * read_gb_s * 1e9 / decode;
     assert_true(bytes > 0.9e6 && bytes < 1.3e6);
+    json_decref(root);
+    buf_deinit(&o.out);
+    o = run("", ARGS("bench", STORIES, "--json", "--pp", "16", "--tg", "4", "-r", "1", "--depth",
+                     "0,100", "--sequences", "1,3"));
+    root = json_parse(buf_view(&o.out), NULL, &err);
+    const json_t *rows = json_object_get(root, "rows");
+    assert_int_equal(json_array_size(rows), 6); /* two kinds at two depths, two together */
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(rows, 2), "depth")), 100);
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(rows, 5), "sequences")), 3);
+    for (size_t i = 0; i < 6; i++) {
+        assert_true(json_number_value(json_object_get(json_array_get(rows, i), "tok_s")) > 0);
+    }
     json_decref(root);
     buf_deinit(&o.out);
     o = run("", ARGS("bench", STORIES, "--pp", "16", "--tg", "0", "-r", "1"));

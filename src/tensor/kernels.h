@@ -117,6 +117,9 @@ struct kernels {
     /* Runs `steps` rounds of 16 independent integer dot products of the widest kind of the level on
      * registers; *ops becomes the multiplications and additions done. For cpu_peak_int8. */
     uint32_t (*peak_int8)(size_t steps, double *ops);
+
+    /* The same with independent fused multiply-adds of floats. For cpu_peak_f32. */
+    float (*peak_f32)(size_t steps, double *ops);
 };
 
 enum { KV_PAGE_TOKENS = 64 };

@@ -246,6 +246,19 @@ static uint32_t peak_int8(size_t steps, double *ops)
     return (uint32_t)sum;
 }
 
+static float peak_f32(size_t steps, double *ops)
+{
+    float acc[LANES] = {0}, w = (float)(steps & 1);
+
+    for (size_t i = 0; i < steps; i++) {
+        for (int j = 0; j < LANES; j++) {
+            acc[j] = fmaf(w, 0.5f, acc[j]);
+        }
+    }
+    *ops = 2.0 * LANES * (double)steps;
+    return fold(acc);
+}
+
 void kernels_init_reference(struct kernels *k)
 {
     k->quantize = quantize;
@@ -264,5 +277,6 @@ void kernels_init_reference(struct kernels *k)
     k->f32_to_f16 = f32_to_f16;
     k->f32_to_bf16 = f32_to_bf16;
     k->peak_int8 = peak_int8;
+    k->peak_f32 = peak_f32;
     kernels_init_reference_panels(k);
 }

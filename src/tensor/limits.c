@@ -25,9 +25,11 @@ static double median(double *values, size_t count)
 
 struct peak_job {
     const struct kernels *kernels;
+    bool is_float;
     size_t steps;
     double ops[THREADS_MAX]; /* by piece */
     uint32_t sink[THREADS_MAX];
+    float float_sink[THREADS_MAX];
 };
 
 static void peak_piece(void *arg, size_t piece, size_t thread)
@@ -35,7 +37,11 @@ static void peak_piece(void *arg, size_t piece, size_t thread)
     struct peak_job *job = arg;
 
     (void)thread;
-    job->sink[piece] = job->kernels->peak_int8(job->steps, &job->ops[piece]);
+    if (job->is_float) {
+        job->float_sink[piece] = job->kernels->peak_f32(job->steps, &job->ops[piece]);
+    } else {
+        job->sink[piece] = job->kernels->peak_int8(job->steps, &job->ops[piece]);
+    }
 }
 
 /* 1e9 operations per second over all threads. */
@@ -53,10 +59,10 @@ static double peak_run(struct peak_job *job, struct pool *pool, int64_t *ns)
     return ops / (double)*ns;
 }
 
-double cpu_peak_int8(const struct kernels *k, struct pool *pool)
+static double measure_peak(const struct kernels *k, bool is_float, struct pool *pool)
 {
     enum { ROUND_NS = 15000000, STEPS_MAX = 1 << 30 };
-    struct peak_job job = {.kernels = k, .steps = 1024};
+    struct peak_job job = {.kernels = k, .is_float = is_float, .steps = 1024};
     double rate[ROUNDS];
     int64_t ns;
 
@@ -71,6 +77,16 @@ double cpu_peak_int8(const struct kernels *k, struct pool *pool)
         rate[i] = peak_run(&job, pool, &ns);
     }
     return median(rate, ROUNDS);
+}
+
+double cpu_peak_int8(const struct kernels *k, struct pool *pool)
+{
+    return measure_peak(k, false, pool);
+}
+
+double cpu_peak_f32(const struct kernels *k, struct pool *pool)
+{
+    return measure_peak(k, true, pool);
 }
 
 /* ---- memory ---- */

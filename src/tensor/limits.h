@@ -16,6 +16,10 @@
  * of about 15 ms. */
 double cpu_peak_int8(const struct kernels *k, struct pool *pool);
 
+/* Multiplications and additions of floats per second, in 1e9, measured likewise: the limit of
+ * attention and of float weights, which are multiplied as floats whatever their type. */
+double cpu_peak_f32(const struct kernels *k, struct pool *pool);
+
 struct cpu_bandwidth {
     double gb_s;    /* 1e9 bytes per second */
     size_t streams; /* per thread, at which it was reached: 1, 2, 4 or 8 */

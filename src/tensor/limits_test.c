@@ -52,6 +52,8 @@ static void test_limits(void **state)
     for (int i = 0; i <= (int)cpu_level_detect(); i++) {
         double gops = cpu_peak_int8(kernels_get((enum cpu_level)i), pool);
         assert_true(gops > 0.01 && gops < 1e7);
+        gops = cpu_peak_f32(kernels_get((enum cpu_level)i), pool);
+        assert_true(gops > 0.001 && gops < 1e7);
     }
     assert_true(cpu_read_bandwidth(pool, 16 << 20, &bandwidth, &err));
     assert_true(bandwidth.gb_s > 0.01 && bandwidth.gb_s < 1e5);
