@@ -51,8 +51,8 @@ struct server_exchange {
     struct buf path;  /* decoded */
     struct buf allow; /* methods, for 405 and preflights */
     const struct server_route *route;
-    struct str tail;         /* what the route's {id...} took */
-    const char *cors_origin; /* welcome; NULL: no CORS headers */
+    struct str parts[SERVER_PARTS_MAX]; /* what each {...} of the route took */
+    const char *cors_origin;            /* welcome; NULL: no CORS headers */
     bool is_preflight, is_refused, too_large;
     struct err fault; /* code != ERR_NONE: the answer, whatever the handler would say */
     struct buf body;

@@ -250,10 +250,10 @@ static bool admit_preflight(struct server_exchange *exchange, struct err *err)
     }
     exchange->route =
         server_routes_find(server_routes, asked.len ? asked : STR("OPTIONS"),
-                           buf_view(&exchange->path), &exchange->tail, &exchange->allow, &ignored);
+                           buf_view(&exchange->path), exchange->parts, &exchange->allow, &ignored);
     if (exchange->route) { /* ask again for the list of all methods */
         server_routes_find(server_routes, STR("OPTIONS"), buf_view(&exchange->path),
-                           &exchange->tail, &exchange->allow, &ignored);
+                           exchange->parts, &exchange->allow, &ignored);
     }
     if (exchange->allow.len == 0) {
         *err = ignored;
@@ -264,7 +264,7 @@ static bool admit_preflight(struct server_exchange *exchange, struct err *err)
                                       str_find(buf_view(&exchange->allow), STR(","), 0));
         struct buf all = {0};
         exchange->route = server_routes_find(server_routes, method, buf_view(&exchange->path),
-                                             &exchange->tail, &all, &ignored);
+                                             exchange->parts, &all, &ignored);
         buf_deinit(&all);
     }
     exchange->is_preflight = true;
@@ -339,7 +339,7 @@ static bool admit(struct server_exchange *exchange, const char *target, struct e
         return admit_preflight(exchange, err) && admit_origin(exchange, host, err);
     }
     exchange->route = server_routes_find(server_routes, exchange->method, buf_view(&exchange->path),
-                                         &exchange->tail, &exchange->allow, err);
+                                         exchange->parts, &exchange->allow, err);
     if (!exchange->route) {
         struct err ignored;
         admit_origin(exchange, host, &ignored);

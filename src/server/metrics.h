@@ -10,7 +10,7 @@
 #include "route/registry.h"
 #include "server/front.h"
 
-enum { SERVER_ROUTES_MAX = 64, SERVER_CLASSES = 6 }; /* class 0: no answer, the client left */
+enum { SERVER_ROUTES_MAX = 128, SERVER_CLASSES = 6 }; /* class 0: no answer, the client left */
 
 struct server_metrics {
     atomic_uint_fast64_t requests[SERVER_ROUTES_MAX + 1][SERVER_CLASSES]; /* last: no route */

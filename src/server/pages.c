@@ -87,7 +87,7 @@ enum server_step server_page_models(struct server_exchange *exchange)
 enum server_step server_page_model(struct server_exchange *exchange)
 {
     struct err failure;
-    if (!api_openai_model(exchange->server->registry, exchange->tail, &exchange->reply.body,
+    if (!api_openai_model(exchange->server->registry, exchange->parts[0], &exchange->reply.body,
                           &failure)) {
         return server_exchange_fail(exchange, &failure);
     }

@@ -64,30 +64,41 @@ bool server_routes_check(const struct server_route *routes, struct err *err)
     return true;
 }
 
-static bool matches(const char *pattern, struct str path, struct str *tail)
+static bool matches(const char *pattern, struct str path, struct str parts[SERVER_PARTS_MAX])
 {
-    struct str literal = str_of(pattern);
-    size_t brace = str_find(literal, STR("{"), 0);
-    *tail = (struct str){0};
-    if (brace == SIZE_MAX) {
-        return str_eq(literal, path);
+    struct str rest = str_of(pattern);
+    size_t count = 0;
+    memset(parts, 0, SERVER_PARTS_MAX * sizeof *parts);
+    for (;;) {
+        size_t brace = str_find(rest, STR("{"), 0);
+        if (brace == SIZE_MAX) {
+            return str_eq(rest, path);
+        }
+        if (!str_eat(&path, str_slice(rest, 0, brace)) || count == SERVER_PARTS_MAX) {
+            return false;
+        }
+        size_t end = str_find(rest, STR("}"), brace);
+        bool takes_all = str_ends(str_slice(rest, brace, end), STR("..."));
+        size_t slash = takes_all ? SIZE_MAX : str_find(path, STR("/"), 0);
+        struct str part = str_slice(path, 0, slash);
+        if (part.len == 0) {
+            return false;
+        }
+        parts[count++] = part;
+        path = str_slice(path, part.len, path.len);
+        rest = str_slice(rest, end + 1, rest.len);
     }
-    if (!str_starts(path, str_slice(literal, 0, brace)) || path.len == brace) {
-        return false;
-    }
-    *tail = str_slice(path, brace, path.len);
-    return true;
 }
 
 const struct server_route *server_routes_find(const struct server_route *routes, struct str method,
-                                              struct str path, struct str *tail, struct buf *allow,
-                                              struct err *err)
+                                              struct str path, struct str parts[SERVER_PARTS_MAX],
+                                              struct buf *allow, struct err *err)
 {
     char quoted[STR_QUOTE_MAX];
     struct str wanted = str_eq(method, STR("HEAD")) ? STR("GET") : method;
     buf_clear(allow);
     for (; routes->pattern; routes++) {
-        if (!matches(routes->pattern, path, tail)) {
+        if (!matches(routes->pattern, path, parts)) {
             continue;
         }
         if (str_eq(str_of(routes->method), wanted)) {

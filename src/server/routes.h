@@ -1,7 +1,7 @@
 /* The route table: every path that is answered, with its method, the role it asks for, the largest
  * body and its handler. Default deny: a row without a role is a fault that keeps the server from
- * starting. Patterns are literal, save that a last part "{id...}" takes the rest of the path, '/'
- * included. */
+ * starting. Patterns are literal, save that a part "{name}" takes one part of the path and a last
+ * part "{name...}" takes the rest, '/' included; of rows that fit, the first one counts. */
 #ifndef SERVER_ROUTES_H
 #define SERVER_ROUTES_H
 
@@ -40,17 +40,20 @@ struct server_route {
 
 #define SERVER_BODY_SETTING SIZE_MAX
 
+enum { SERVER_PARTS_MAX = 2 }; /* "{...}" of one pattern */
+
 /* Ends with a row without pattern. */
 extern const struct server_route server_routes[];
 
 /* False (ERR_INTERNAL) if a row lacks its role, method or handler. */
 bool server_routes_check(const struct server_route *routes, struct err *err);
 
-/* The row for a method and a decoded path. HEAD finds GET. *tail is what "{id...}" took. NULL with
- * ERR_NOT_FOUND, or with ERR_METHOD and the methods there are in `allow` ("GET, HEAD, OPTIONS"). */
+/* The row for a method and a decoded path. HEAD finds GET. `parts` is what each "{...}" took. NULL
+ * with ERR_NOT_FOUND, or with ERR_METHOD and the methods there are in `allow` ("GET, HEAD,
+ * OPTIONS"). */
 const struct server_route *server_routes_find(const struct server_route *routes, struct str method,
-                                              struct str path, struct str *tail, struct buf *allow,
-                                              struct err *err);
+                                              struct str path, struct str parts[SERVER_PARTS_MAX],
+                                              struct buf *allow, struct err *err);
 
 /* Decodes a request target's path once: %XX becomes its byte. ERR_INVALID for a malformed escape,
  * a NUL, invalid UTF-8, or a part "." or "..". */

@@ -44,17 +44,65 @@ static void routes_are_found(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct err err = {0};
-        struct str tail;
+        struct str parts[SERVER_PARTS_MAX];
         const struct server_route *route = server_routes_find(
-            server_routes, str_of(cases[i].method), str_of(cases[i].path), &tail, &allow, &err);
+            server_routes, str_of(cases[i].method), str_of(cases[i].path), parts, &allow, &err);
         assert_int_equal(err.code, cases[i].code);
         assert_int_equal(route != NULL, cases[i].pattern != NULL);
         if (route) {
             assert_string_equal(route->pattern, cases[i].pattern);
-            assert_true(str_eq(tail, str_of(cases[i].tail)));
+            assert_true(str_eq(parts[0], str_of(cases[i].tail)));
         } else {
             assert_true(str_eq(buf_view(&allow), str_of(cases[i].allow)));
         }
+    }
+    buf_deinit(&allow);
+}
+
+static void parts_of_a_path_are_taken(void **state)
+{
+    static const struct server_route rows[] = {
+        {.method = "GET", .pattern = "/a/{id}"},
+        {.method = "GET", .pattern = "/a/{id}/items"},
+        {.method = "GET", .pattern = "/a/{id}/items/{item}"},
+        {.method = "POST", .pattern = "/a/new"},
+        {.method = "GET", .pattern = "/b/{id}/{rest...}"},
+        {0},
+    };
+    static const struct {
+        const char *method, *path;
+        int row; /* -1: not found, -2: wrong method */
+        const char *first, *second;
+    } cases[] = {
+        {"GET", "/a/x", 0, "x", ""},
+        {"GET", "/a/x/items", 1, "x", ""},
+        {"GET", "/a/x/items/y", 2, "x", "y"},
+        {"POST", "/a/new", 3, "", ""},
+        {"GET", "/a/new", 0, "new", ""},
+        {"GET", "/b/x/y/z", 4, "x", "y/z"},
+        {"GET", "/a/", -1, "", ""},
+        {"GET", "/a//items", -1, "", ""},
+        {"GET", "/a/x/", -1, "", ""},
+        {"GET", "/a/x/items/", -1, "", ""},
+        {"GET", "/a/x/items/y/z", -1, "", ""},
+        {"GET", "/b/x/", -1, "", ""},
+        {"PUT", "/a/new", -2, "", ""},
+    };
+    struct buf allow = {0};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct err err = {0};
+        struct str parts[SERVER_PARTS_MAX];
+        const struct server_route *found = server_routes_find(
+            rows, str_of(cases[i].method), str_of(cases[i].path), parts, &allow, &err);
+        if (cases[i].row < 0) {
+            assert_null(found);
+            assert_int_equal(err.code, cases[i].row == -1 ? ERR_NOT_FOUND : ERR_METHOD);
+            continue;
+        }
+        assert_ptr_equal(found, &rows[cases[i].row]);
+        assert_true(str_eq(parts[0], str_of(cases[i].first)));
+        assert_true(str_eq(parts[1], str_of(cases[i].second)));
     }
     buf_deinit(&allow);
 }
@@ -150,6 +198,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_route_without_a_role_does_not_start),
         cmocka_unit_test(routes_are_found),
+        cmocka_unit_test(parts_of_a_path_are_taken),
         cmocka_unit_test(paths_are_decoded_once),
         cmocka_unit_test(addresses_are_parsed),
     };

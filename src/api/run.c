@@ -1,0 +1,133 @@
+#include "api/run.h"
+
+#include "base/mem.h"
+
+bool api_run_parse(struct api_run *run, const struct api_dialect *dialect, struct str body,
+                   struct err *err)
+{
+    run->dialect = dialect;
+    return dialect->parse(&run->request, body, err);
+}
+
+/* Equal texts promise equal answers: file, numerics, build. */
+static void add_fingerprint(const struct route_local *local, struct buf *out)
+{
+    const struct route_local_params *params = route_local_params_of(local);
+    const struct model_info *info =
+        model_info(route_local_model((struct route_local *)(uintptr_t)local));
+    buf_add_format(out, "%s %s %llu %llu %s %s", HEARTH_VERSION, info->architecture,
+                   (unsigned long long)info->file_bytes, (unsigned long long)info->parameter_count,
+                   cpu_level_name(params->cpu_level), route_kv_type_name(params->kv_type));
+}
+
+static bool submit_choices(struct api_run *run, const struct api_run_owner *owner,
+                           struct engine *engine, struct err *err)
+{
+    size_t count = api_request_choices(&run->request);
+    run->streams = MEM_ARRAY(struct engine_stream *, count);
+    if (!run->streams) {
+        return err_set_memory(err, count * sizeof *run->streams);
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct engine_request request;
+        api_request_engine(&run->request, i, owner->id, &request);
+        request.cache_salt = owner->tenant;
+        struct engine_stream *stream =
+            engine_submit(engine, &request, owner->notify, owner->arg, err);
+        if (!stream) {
+            if (err->code == ERR_CONTEXT && err->param[0] == 0) {
+                err_wrap_param(err, "%s", run->request.prompts[i / run->request.n].path);
+            }
+            return false;
+        }
+        run->streams[run->stream_count++] = stream;
+    }
+    return true;
+}
+
+static bool is_abandoned(const struct api_run_owner *owner)
+{
+    return owner->is_abandoned && owner->is_abandoned(owner->arg);
+}
+
+bool api_run_submit(struct api_run *run, const struct api_run_owner *owner, struct err *err)
+{
+    struct gen_request *request = &run->request;
+    if (is_abandoned(owner)) {
+        return false;
+    }
+    struct route_local *local = api_request_local(request, owner->registry, err);
+    if (!local || !api_request_prepare(request, local, err) || is_abandoned(owner)) {
+        return false;
+    }
+    struct buf fingerprint = {0};
+    add_fingerprint(local, &fingerprint);
+    bool ok = api_render_init(&run->render, run->dialect, request, route_local_text(local),
+                              request->model, buf_view(&fingerprint), err);
+    buf_deinit(&fingerprint);
+    return ok && submit_choices(run, owner, route_local_engine(local), err);
+}
+
+static bool take_event(struct api_run *run, size_t choice, const struct engine_event *event,
+                       struct buf *out, struct err *failure)
+{
+    if (event->kind == ENGINE_EVENT_ERROR) {
+        *failure = event->error;
+        return false;
+    }
+    if (event->kind == ENGINE_EVENT_DONE && event->finish == ENGINE_CANCELLED) {
+        return err_set(failure, ERR_BUSY, "the server is stopping");
+    }
+    struct gen_event told;
+    api_render_collect(&run->render, choice, event, &told);
+    if (run->request.stream) {
+        run->dialect->event(&run->render, choice, &told, out);
+    }
+    return !(run->render.failed || out->failed) || err_set_memory(failure, out->len);
+}
+
+bool api_run_drain(struct api_run *run, size_t bytes_max, struct buf *out, struct err *failure)
+{
+    size_t idle = 0;
+    while (idle < run->stream_count && out->len < bytes_max) {
+        size_t choice = run->next_choice;
+        struct engine_event event;
+        run->next_choice = (choice + 1) % run->stream_count;
+        if (run->render.choices[choice].is_done || !engine_next(run->streams[choice], &event)) {
+            idle++;
+            continue;
+        }
+        idle = 0;
+        bool ok = take_event(run, choice, &event, out, failure);
+        engine_event_deinit(&event);
+        if (!ok) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool api_run_is_done(const struct api_run *run)
+{
+    return api_render_is_done(&run->render);
+}
+
+void api_run_stop(struct api_run *run)
+{
+    for (size_t i = 0; i < run->stream_count; i++) {
+        engine_cancel(run->streams[i]); /* all first: closing may wait for a step */
+    }
+    for (size_t i = 0; i < run->stream_count; i++) {
+        engine_stream_close(run->streams[i]);
+    }
+    mem_free(run->streams);
+    run->streams = NULL;
+    run->stream_count = 0;
+}
+
+void api_run_close(struct api_run *run)
+{
+    api_run_stop(run);
+    api_render_deinit(&run->render);
+    api_request_deinit(&run->request);
+}

@@ -1,0 +1,62 @@
+/* One generation from body to answer, whoever waits for it: a connection, a response that runs in
+ * the background, a line of a batch. It has no thread and no lock of its own; one caller at a time
+ * touches it.
+ *
+ *     parse -> resolve -> submit -> drain ... drain -> commit -> the dialect's end or whole
+ *
+ * parse, resolve, submit and commit may take long (a body of megabytes, a template, the disk) and
+ * belong on a worker's thread; drain does not wait. */
+#ifndef API_RUN_H
+#define API_RUN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "api/render.h"
+#include "api/request.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/str.h"
+#include "engine/engine.h"
+#include "route/registry.h"
+
+struct api_run {
+    const struct api_dialect *dialect;
+    struct gen_request request;
+    struct api_render render;
+    struct engine_stream **streams; /* [stream_count], one per choice */
+    size_t stream_count;
+    size_t next_choice; /* whose turn it is to be read first */
+};
+
+/* For whom a run is, and who is told of its events. */
+struct api_run_owner {
+    struct route_registry *registry;
+    struct str id;                   /* of the HTTP request, for logs */
+    struct str tenant;               /* digest of the API key; empty: none */
+    void (*notify)(void *arg);       /* from the engine's thread; may only wake somebody */
+    bool (*is_abandoned)(void *arg); /* asked between steps that take long; NULL: never */
+    void *arg;
+};
+
+/* An all-zero run may be closed. */
+bool api_run_parse(struct api_run *run, const struct api_dialect *dialect, struct str body,
+                   struct err *err);
+
+/* Finds the model, makes tokens of the prompts and hands one sequence per choice to the engine.
+ * False without an error when it was abandoned. */
+bool api_run_submit(struct api_run *run, const struct api_run_owner *owner, struct err *err);
+
+/* Takes events of all choices in turns until there are none or `out` has `bytes_max`; renders them
+ * when the request streams. False with *failure when the generation cannot go on. */
+bool api_run_drain(struct api_run *run, size_t bytes_max, struct buf *out, struct err *failure);
+
+bool api_run_is_done(const struct api_run *run);
+
+/* Cancels what runs and gives its streams back; may wait for a step of the engine. */
+void api_run_stop(struct api_run *run);
+
+/* Stops and frees everything. */
+void api_run_close(struct api_run *run);
+
+#endif
