@@ -83,6 +83,9 @@ char *os_exe_path(struct err *err);
 void *os_pages_alloc(size_t bytes, struct err *err);
 void os_pages_free(void *pages, size_t bytes);
 
+/* What os_pages_alloc takes for so many bytes. */
+uint64_t os_pages_rounded(uint64_t bytes);
+
 /* Bytes this process may still allocate: the smallest of free RAM, its cgroup's limit and
  * RLIMIT_AS, less what is in use. */
 uint64_t os_memory_available(void);

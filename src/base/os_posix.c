@@ -445,3 +445,12 @@ bool os_dir_each(const char *path, bool (*fn)(void *arg, const char *name), void
     mem_free(list.names);
     return ok;
 }
+
+/* ---- memory ---- */
+
+uint64_t os_pages_rounded(uint64_t bytes)
+{
+    const uint64_t align = 2 << 20; /* as os_pages_alloc does on every system */
+    uint64_t rounded = bytes ? bytes : 1;
+    return rounded > UINT64_MAX - align ? UINT64_MAX : (rounded + align - 1) / align * align;
+}

@@ -17,6 +17,7 @@ static const struct command {
     {"doctor", cli_doctor, "what hearth found on this machine and what it makes of it"},
     {"eval", cli_eval, "the logits of token ids, for people who debug models"},
     {"list", cli_list, "the models that serve and run find by name"},
+    {"plan", cli_plan, "the memory that serving a model would take here"},
     {"quantize", cli_quantize, "convert the weights of a model to F16, BF16, Q8_0 or Q4_0"},
     {"run", cli_run, "talk with a model at the terminal, or answer one prompt"},
     {"serve", cli_serve, "serve models over the OpenAI API"},

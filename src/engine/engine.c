@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/carve.h"
 #include "base/mem.h"
 #include "base/size.h"
 #include "engine/state.h"
@@ -17,29 +18,73 @@ static bool check_params(const struct engine_params *p, struct err *err)
     return true;
 }
 
-/* Everything the worker touches while it runs. */
+/* ---- memory ---- */
+
+/* Everything the worker touches while it runs, besides pages: sets the pointers and gives the
+ * bytes, 0 when they overflow. */
+static size_t lay_out(struct engine *engine, const struct engine_params *p, size_t vocab,
+                      size_t ctx_tokens, uint8_t *base)
+{
+    struct carver c = {.base = base};
+    const size_t sequences = p->sequences_max;
+    engine->running = carve(&c, 1, sequences, sizeof *engine->running);
+    engine->batch = carve(&c, 1, sequences, sizeof *engine->batch);
+    engine->rows = carve(&c, 1, p->batch_rows_max, sizeof *engine->rows);
+    engine->seqs = carve(&c, 1, sequences, sizeof *engine->seqs);
+    engine->candidates.items = carve(&c, 1, vocab, sizeof(struct engine_candidate));
+    engine->scratch.counts = carve(&c, 1, vocab, sizeof *engine->scratch.counts);
+    engine->scratch.repeats = carve(&c, 1, ctx_tokens, sizeof *engine->scratch.repeats);
+    engine->scratch.row = carve(&c, 1, vocab, sizeof *engine->scratch.row);
+    engine->scratch.vocab_count = vocab;
+    engine->scratch.ctx_tokens = ctx_tokens;
+    engine->end_bits = carve(&c, 1, vocab / 64 + 1, sizeof *engine->end_bits);
+    engine->logits = carve(&c, p->logits_rows_max, vocab, sizeof *engine->logits);
+    return carve_bytes(&c);
+}
+
 static bool allocate(struct engine *engine, struct err *err)
 {
     const struct engine_params *p = &engine->params;
-    const size_t vocab = engine->vocab_count, sequences = p->sequences_max;
-    engine->running = MEM_ARRAY(struct engine_sequence *, sequences);
-    engine->batch = MEM_ARRAY(struct engine_sequence *, sequences);
-    engine->rows = MEM_ARRAY(struct model_row, p->batch_rows_max);
-    engine->seqs = MEM_ARRAY(struct model_seq, sequences);
-    engine->logits = mem_alloc(vocab * p->logits_rows_max, sizeof(float));
-    engine->candidates.items = MEM_ARRAY(struct engine_candidate, vocab);
-    engine->scratch = (struct engine_scratch){
-        .counts = MEM_ARRAY(uint32_t, vocab),
-        .repeats = MEM_ARRAY(uint32_t, engine->ctx_tokens),
-        .row = MEM_ARRAY(float, vocab),
-        .vocab_count = vocab,
-        .ctx_tokens = engine->ctx_tokens,
-    };
-    engine->end_bits = MEM_ARRAY(uint64_t, vocab / 64 + 1);
-    bool is_complete = engine->running && engine->batch && engine->rows && engine->seqs &&
-                       engine->logits && engine->candidates.items && engine->scratch.counts &&
-                       engine->scratch.repeats && engine->scratch.row && engine->end_bits;
-    return is_complete || err_set_memory(err, vocab * (p->logits_rows_max + 7ull) * sizeof(float));
+    size_t bytes = lay_out(engine, p, engine->vocab_count, engine->ctx_tokens, NULL);
+    engine->memory = bytes ? mem_alloc(bytes, 1) : NULL;
+    if (!engine->memory) {
+        return err_set_memory(err, bytes ? bytes : UINT64_MAX);
+    }
+    lay_out(engine, p, engine->vocab_count, engine->ctx_tokens, engine->memory);
+    return true;
+}
+
+/* Every 0 replaced. */
+static struct engine_params settle(const struct engine_params *params)
+{
+    struct engine_params p = *params;
+    p.sequences_max = p.sequences_max < p.batch_rows_max ? p.sequences_max : p.batch_rows_max;
+    if (p.prefill_chunk == 0 || p.prefill_chunk > p.batch_rows_max) {
+        p.prefill_chunk = p.batch_rows_max;
+    }
+    if (p.logits_rows_max < p.sequences_max) {
+        p.logits_rows_max = p.sequences_max;
+    }
+    return p;
+}
+
+static uint32_t count_idle(const struct engine_params *p, uint32_t kv_pages)
+{
+    return (uint32_t)((uint64_t)kv_pages * size_min(p->cache_percent, 100) / 100);
+}
+
+uint64_t engine_bytes(const struct engine_params *params, uint32_t vocab_count, uint32_t ctx_tokens,
+                      uint32_t kv_pages)
+{
+    const struct engine_params p = settle(params);
+    struct engine nothing = {0};
+    const size_t own = lay_out(&nothing, &p, vocab_count, ctx_tokens, NULL);
+    const uint32_t idle_max = count_idle(&p, kv_pages);
+    if (own == 0) {
+        return UINT64_MAX;
+    }
+    return sizeof nothing + own + engine_cache_bytes(kv_pages, idle_max) +
+           (p.disk && idle_max ? engine_spill_bytes(kv_pages) : 0);
 }
 
 static void mark_ends(struct engine *engine)
@@ -64,30 +109,18 @@ struct engine *engine_create(const struct engine_params *params, struct err *err
         return NULL;
     }
     const struct model_plan *plan = model_plan_of(params->model);
-    struct engine_params *p = &engine->params;
-    *p = *params;
-    p->sequences_max = p->sequences_max < p->batch_rows_max ? p->sequences_max : p->batch_rows_max;
-    if (p->prefill_chunk == 0 || p->prefill_chunk > p->batch_rows_max) {
-        p->prefill_chunk = p->batch_rows_max;
-    }
-    if (p->logits_rows_max < p->sequences_max) {
-        p->logits_rows_max = p->sequences_max;
-    }
+    engine->params = settle(params);
     engine->vocab_count = model_info(params->model)->vocab_count;
     engine->ctx_tokens =
         (uint32_t)size_min(plan->ctx_tokens, (size_t)plan->kv_pages * KV_PAGE_TOKENS);
     pthread_mutex_init(&engine->lock, NULL);
     pthread_cond_init(&engine->work, NULL);
-    const uint32_t idle_max =
-        (uint32_t)((uint64_t)plan->kv_pages * size_min(p->cache_percent, 100) / 100);
-    if (!allocate(engine, err) || !engine_cache_init(&engine->cache, plan->kv_pages, idle_max)) {
-        if (engine->end_bits) {
-            err_set_memory(err, engine_cache_bytes(plan->kv_pages, idle_max));
-        }
-        engine_destroy(engine);
-        return NULL;
+    const uint32_t idle_max = count_idle(&engine->params, plan->kv_pages);
+    bool ok = allocate(engine, err);
+    if (ok && !engine_cache_init(&engine->cache, plan->kv_pages, idle_max)) {
+        ok = err_set_memory(err, engine_cache_bytes(plan->kv_pages, idle_max));
     }
-    if (!engine_spill_init(engine, err)) {
+    if (!ok || !engine_spill_init(engine, err)) {
         engine_destroy(engine);
         return NULL;
     }
@@ -117,16 +150,7 @@ void engine_destroy(struct engine *engine)
     }
     engine_spill_deinit(engine);
     engine_cache_deinit(&engine->cache);
-    mem_free(engine->running);
-    mem_free(engine->batch);
-    mem_free(engine->rows);
-    mem_free(engine->seqs);
-    mem_free(engine->logits);
-    mem_free(engine->candidates.items);
-    mem_free(engine->scratch.counts);
-    mem_free(engine->scratch.repeats);
-    mem_free(engine->scratch.row);
-    mem_free(engine->end_bits);
+    mem_free(engine->memory);
     pthread_cond_destroy(&engine->work);
     pthread_mutex_destroy(&engine->lock);
     mem_free(engine);

@@ -178,6 +178,11 @@ struct engine_event {
 
 enum { ENGINE_EVENTS_APART = 64 };
 
+/* Bytes that engine_create allocates beside a model of that vocabulary, context and pages; of the
+ * disk it only matters whether there is one. Requests come on top. */
+uint64_t engine_bytes(const struct engine_params *params, uint32_t vocab_count, uint32_t ctx_tokens,
+                      uint32_t kv_pages);
+
 /* ERR_MEMORY, ERR_IO (no thread), ERR_INVALID for counts of 0. */
 struct engine *engine_create(const struct engine_params *params, struct err *err);
 

@@ -51,6 +51,7 @@ struct engine_sequence {
 struct engine {
     struct engine_params params; /* every 0 replaced */
     uint32_t vocab_count, ctx_tokens;
+    uint8_t *memory;    /* holds the arrays below */
     uint64_t *end_bits; /* bit per token at which generation ends */
     pthread_t worker;
     bool is_started;

@@ -31,6 +31,8 @@ struct model_params {
     uint32_t batch_rows_max;  /* rows in one forward call; >= 1 */
     uint32_t logits_rows_max; /* rows with logits in one forward call; 0: as sequences_max */
     uint64_t memory_max;      /* bytes the plan may use; 0: os_memory_available() less a margin */
+    uint64_t beside_bytes, beside_page_bytes; /* of them the caller needs so many itself: in all,
+                                                 and for each page */
 };
 
 /* Every byte that model_load allocates. total is the sum. */
@@ -42,6 +44,7 @@ struct model_plan {
     uint64_t total_bytes;
     uint32_t ctx_tokens, kv_pages; /* as decided */
     uint64_t page_bytes;           /* one page of KV_PAGE_TOKENS tokens, all layers */
+    uint32_t vocab_count;          /* as in model_info */
 };
 
 /* What the file says; constant after load. */

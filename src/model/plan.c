@@ -1,29 +1,12 @@
 /* How much memory a model takes, and how long its contexts may be in the memory there is. */
 #include <assert.h>
 
+#include "base/carve.h"
 #include "base/os.h"
 #include "base/size.h"
 #include "base/str.h"
 #include "model/attention.h"
 #include "model/layout.h"
-
-/* Hands out consecutive places of 64-byte alignment; without a base it only counts. */
-struct carver {
-    uint8_t *base;
-    size_t used;
-    bool overflowed;
-};
-
-static void *carve(struct carver *c, size_t rows, size_t count, size_t size)
-{
-    size_t at = c->used, bytes = 0;
-    if (!size_mul(rows, count, &bytes) || !size_mul(bytes, size, &bytes) ||
-        !size_align(bytes, 64, &bytes) || !size_add(at, bytes, &c->used)) {
-        c->overflowed = true;
-        return NULL;
-    }
-    return c->base ? c->base + at : NULL;
-}
 
 size_t model_layout_scratch(struct scratch *s, const struct hparams *h, size_t rows, size_t ctx,
                             uint8_t *base)
@@ -57,7 +40,7 @@ size_t model_layout_scratch(struct scratch *s, const struct hparams *h, size_t r
     s->part_floats = model_attention_part_floats(rows, ctx, heads, kv_heads, h->value_dim);
     s->part = carve(&c, s->part_floats, 1, sizeof(float));
     s->act = carve(&c, activation_bytes(rows, widest), 1, 1);
-    return c.overflowed ? 0 : c.used;
+    return carve_bytes(&c);
 }
 
 /* ---- the plan ---- */
@@ -93,14 +76,26 @@ static uint64_t memory_budget(const struct model_params *params)
     return available > margin ? available - margin : 0;
 }
 
-static bool fail_memory(const struct model_plan *plan, uint64_t budget, struct err *err)
+/* With what the caller needs beside it; UINT64_MAX when the sum overflows. */
+static uint64_t whole_bytes(const struct model_plan *plan, const struct model_params *params)
+{
+    uint64_t bytes = UINT64_MAX;
+    bool ok = size_mul_u64(plan->kv_pages, params->beside_page_bytes, &bytes) &&
+              size_add_u64(bytes, params->beside_bytes, &bytes) &&
+              size_add_u64(bytes, plan->total_bytes, &bytes);
+    return ok ? bytes : UINT64_MAX;
+}
+
+static bool fail_memory(const struct model_plan *plan, const struct model_params *params,
+                        uint64_t budget, struct err *err)
 {
     return err_set(err, ERR_MEMORY,
                    "the model needs %llu bytes (weights %llu, cache %llu for %u tokens of context, "
                    "scratch %llu), %llu bytes are available",
-                   (unsigned long long)plan->total_bytes, (unsigned long long)plan->weights_bytes,
-                   (unsigned long long)plan->kv_bytes, plan->ctx_tokens,
-                   (unsigned long long)plan->scratch_bytes, (unsigned long long)budget);
+                   (unsigned long long)whole_bytes(plan, params),
+                   (unsigned long long)plan->weights_bytes, (unsigned long long)plan->kv_bytes,
+                   plan->ctx_tokens, (unsigned long long)plan->scratch_bytes,
+                   (unsigned long long)budget);
 }
 
 static uint64_t pages_of(uint64_t tokens)
@@ -116,6 +111,7 @@ static bool fill(struct model_plan *plan, const struct layout *layout, const str
     plan->ctx_tokens = (uint32_t)ctx;
     plan->kv_pages = pages > UINT32_MAX ? UINT32_MAX : (uint32_t)pages;
     plan->page_bytes = layout->page_bytes;
+    plan->vocab_count = h->vocab_count;
     plan->weights_bytes = layout->weights_bytes;
     plan->table_bytes = layout->table_bytes;
     plan->scratch_bytes = model_layout_scratch(&scratch, h, rows, ctx, NULL);
@@ -167,18 +163,18 @@ bool model_layout_plan(struct layout *layout, const struct hparams *h, enum kv_t
         uint64_t pages = pages_of(params->kv_tokens ? params->kv_tokens : ctx);
         bool is_open = !params->ctx_tokens && ctx >= 2 * KV_PAGE_TOKENS;
         bool fits = fill(plan, layout, h, params->batch_rows_max, ctx, pages) &&
-                    plan->total_bytes <= (is_open ? share : budget);
+                    whole_bytes(plan, params) <= (is_open ? share : budget);
         if (fits) {
             break;
         }
         if (!is_open) {
-            return fail_memory(plan, budget, err);
+            return fail_memory(plan, params, budget, err);
         }
     }
     if (!params->kv_tokens) {
-        uint64_t left = share > plan->total_bytes ? share - plan->total_bytes : 0;
+        uint64_t whole = whole_bytes(plan, params), left = share > whole ? share - whole : 0;
         uint64_t pages = plan->kv_pages, most = pages * params->sequences_max;
-        uint64_t more = left / plan->page_bytes;
+        uint64_t more = left / (plan->page_bytes + params->beside_page_bytes);
         pages = more > most - pages ? most : pages + more;
         pages = pages > UINT32_MAX ? UINT32_MAX : pages;
         fill(plan, layout, h, params->batch_rows_max, plan->ctx_tokens, pages);

@@ -94,12 +94,30 @@ static bool open_words(struct route_local *local, struct err *err)
     return local->chat != NULL;
 }
 
-static bool open_weights(struct route_local *local,
-                         void (*progress)(void *arg, uint64_t done, uint64_t all),
-                         void *progress_arg, struct err *err)
+/* What each cached page costs the engine, measured on this many. */
+enum { MANY_PAGES = 1 << 10 };
+
+static struct engine_params engine_params_of(const struct route_local *local)
 {
     const struct route_local_params *p = &local->params;
-    const struct model_params params = {
+    return (struct engine_params){
+        .model = local->model,
+        .text = local->text,
+        .sequences_max = p->sequences_max,
+        .batch_rows_max = p->batch_rows_max,
+        .prefill_chunk = p->prefill_chunk,
+        .queue_max = p->queue_max,
+        .logits_rows_max = count_logits_rows(p),
+        .cache_percent = p->cache_percent,
+        .disk = p->disk,
+    };
+}
+
+/* The engine's needs are part of the budget, so that what the model leaves is enough for it. */
+static struct model_params model_params_of(const struct route_local *local)
+{
+    const struct route_local_params *p = &local->params;
+    struct model_params params = {
         .cpu_level = p->cpu_level,
         .kv_type = p->kv_type,
         .ctx_tokens = p->ctx_tokens,
@@ -109,6 +127,43 @@ static bool open_weights(struct route_local *local,
         .logits_rows_max = count_logits_rows(p),
         .memory_max = p->memory_max,
     };
+    if (local->text) {
+        const struct engine_params engine = engine_params_of(local);
+        const uint32_t vocab = (uint32_t)text_vocab_count(local->text);
+        const uint64_t none = engine_bytes(&engine, vocab, 0, 0);
+        const uint64_t many = engine_bytes(&engine, vocab, MANY_PAGES * KV_PAGE_TOKENS, MANY_PAGES);
+        params.beside_bytes = none;
+        params.beside_page_bytes = (many - none) / MANY_PAGES + 1;
+    }
+    return params;
+}
+
+static bool make_plan(const struct route_local *local, struct route_plan *plan, struct err *err)
+{
+    const struct model_params params = model_params_of(local);
+    const struct engine_params engine = engine_params_of(local);
+    const struct model_plan *m = &plan->model;
+    *plan = (struct route_plan){.available_bytes = os_memory_available(),
+                                .process_bytes = os_memory_rss()};
+    if (!model_plan(local->gguf, &params, &plan->model, err)) {
+        return false;
+    }
+    if (local->text) {
+        plan->engine_bytes = engine_bytes(&engine, m->vocab_count, m->ctx_tokens, m->kv_pages);
+    }
+    plan->round_bytes = os_pages_rounded(m->weights_bytes) + os_pages_rounded(m->kv_bytes) +
+                        os_pages_rounded(m->scratch_bytes + m->table_bytes) - m->total_bytes;
+    plan->total_bytes =
+        plan->process_bytes + plan->engine_bytes + m->total_bytes + plan->round_bytes;
+    return true;
+}
+
+static bool open_weights(struct route_local *local,
+                         void (*progress)(void *arg, uint64_t done, uint64_t all),
+                         void *progress_arg, struct err *err)
+{
+    const struct route_local_params *p = &local->params;
+    const struct model_params params = model_params_of(local);
     if (p->pool) {
         local->pool = p->pool;
     } else {
@@ -126,23 +181,11 @@ static bool open_weights(struct route_local *local,
 static bool open_engine(struct route_local *local, struct err *err)
 {
     const struct route_local_params *p = &local->params;
-    struct engine_digest identity = {{0}};
+    struct engine_params params = engine_params_of(local);
     if (p->disk && !engine_identity(local->gguf, model_plan_of(local->model), p->cpu_level,
-                                    p->kv_type, &identity, err)) {
+                                    p->kv_type, &params.identity, err)) {
         return false;
     }
-    const struct engine_params params = {
-        .model = local->model,
-        .text = local->text,
-        .sequences_max = p->sequences_max,
-        .batch_rows_max = p->batch_rows_max,
-        .prefill_chunk = p->prefill_chunk,
-        .queue_max = p->queue_max,
-        .logits_rows_max = count_logits_rows(p),
-        .cache_percent = p->cache_percent,
-        .disk = p->disk,
-        .identity = identity,
-    };
     local->engine = engine_create(&params, err);
     return local->engine != NULL;
 }
@@ -159,9 +202,8 @@ static bool open_parts(struct route_local *local,
            (model_only || open_engine(local, err));
 }
 
-struct route_local *route_local_open(const struct route_local_params *params,
-                                     void (*progress)(void *arg, uint64_t done, uint64_t all),
-                                     void *progress_arg, struct err *err)
+/* With settled parameters and nothing open. */
+static struct route_local *create(const struct route_local_params *params, struct err *err)
 {
     struct route_local *local = MEM_NEW(struct route_local);
     if (!local) {
@@ -174,9 +216,25 @@ struct route_local *route_local_open(const struct route_local_params *params,
         route_local_close(local);
         return NULL;
     }
+    return local;
+}
+
+static bool fail_path(const struct route_local_params *params, struct err *err)
+{
+    char quoted[STR_QUOTE_MAX];
+    return err_wrap(err, "load %s", str_quote(quoted, str_of(params->path)));
+}
+
+struct route_local *route_local_open(const struct route_local_params *params,
+                                     void (*progress)(void *arg, uint64_t done, uint64_t all),
+                                     void *progress_arg, struct err *err)
+{
+    struct route_local *local = create(params, err);
+    if (!local) {
+        return NULL;
+    }
     if (!open_parts(local, progress, progress_arg, err)) {
-        char quoted[STR_QUOTE_MAX];
-        err_wrap(err, "load %s", str_quote(quoted, str_of(params->path)));
+        fail_path(params, err);
         route_local_close(local);
         return NULL;
     }
@@ -184,6 +242,20 @@ struct route_local *route_local_open(const struct route_local_params *params,
     local->params.ctx_tokens = plan->ctx_tokens;
     local->params.kv_tokens = plan->kv_pages * KV_PAGE_TOKENS;
     return local;
+}
+
+bool route_local_plan(const struct route_local_params *params, struct route_plan *plan,
+                      struct err *err)
+{
+    struct route_local *local = create(params, err);
+    if (!local) {
+        return false;
+    }
+    local->gguf = gguf_open(local->path, err);
+    bool ok = local->gguf && (params->model_only || open_words(local, err)) &&
+              make_plan(local, plan, err);
+    route_local_close(local);
+    return ok || fail_path(params, err);
 }
 
 void route_local_close(struct route_local *local)

@@ -52,6 +52,22 @@ struct route_local_params route_local_params_default(void);
 bool route_kv_type_parse(struct str name, enum kv_type *out);
 const char *route_kv_type_name(enum kv_type type);
 
+/* The memory of a model opened with these parameters, from the code that allocates it. */
+struct route_plan {
+    struct model_plan model;
+    uint64_t process_bytes;   /* resident now, with file, tokenizer and template open */
+    uint64_t engine_bytes;    /* sequences, logits, samplers, index of the cache */
+    uint64_t round_bytes;     /* what whole 2 MiB pages take more than the model's plan */
+    uint64_t total_bytes;     /* resident at most while the whole cache is in use; requests and
+                                 connections come on top */
+    uint64_t available_bytes; /* what this process might take now, beyond process_bytes */
+};
+
+/* Opens everything but the weights, and closes it again. ERR_MEMORY with both figures when it does
+ * not fit. */
+bool route_local_plan(const struct route_local_params *params, struct route_plan *plan,
+                      struct err *err);
+
 /* `progress` (may be NULL) is called from the calling thread with bytes of weights done and to do.
  * Errors are wrapped with the quoted path. */
 struct route_local *route_local_open(const struct route_local_params *params,
