@@ -15,7 +15,7 @@
 #include "base/mem.h"
 #include "base/os.h"
 #include "base/size.h"
-#include "tensor/codec.h"
+#include "tensor/fixture.h"
 #include "tensor/limits.h"
 #include "tensor/matrix.h"
 
@@ -118,7 +118,6 @@ static void pack_random(struct bench *b, const struct matrix *m, uint8_t *bytes)
     const struct dtype_info *info = dtype_info(m->type);
     size_t row_bytes = dtype_row_bytes(m->type, m->cols), size = row_bytes * 16;
     uint8_t *rows = mem_alloc(size, 1);
-    uint16_t scale = codec_f32_to_f16(0.01f);
 
     if (rows == NULL) {
         die("out of memory");
@@ -128,10 +127,7 @@ static void pack_random(struct bench *b, const struct matrix *m, uint8_t *bytes)
         memcpy(rows + i, &word, 4);
     }
     for (size_t i = 0; info->block_len > 1 && i < size; i += info->block_bytes) {
-        memcpy(rows + i + (m->type == DTYPE_Q6_K ? 208 : 0), &scale, 2);
-        if (m->type == DTYPE_Q4_K || m->type == DTYPE_Q5_K) {
-            memcpy(rows + i + 2, &scale, 2);
-        }
+        fixture_set_scale(m->type, rows + i, 0.01f, 0.01f);
     }
     for (size_t panel = 0; panel < m->rows / 16; panel++) {
         matrix_pack(m, panel, 1, rows, bytes);
@@ -190,15 +186,13 @@ static void bench_product(struct bench *b, enum dtype type, size_t rows, size_t 
 
 static void bench_products(struct bench *b)
 {
-    static const enum dtype types[] = {DTYPE_Q8_0, DTYPE_Q4_0, DTYPE_Q4_K, DTYPE_Q5_K,
-                                       DTYPE_Q6_K, DTYPE_F32,  DTYPE_F16,  DTYPE_BF16};
     static const size_t shapes[][2] = {{2048, 2048}, {8192, 2048}, {4096, 14336}};
     static const size_t tokens[] = {1, 8, 32, 512};
 
-    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+    for (size_t i = 0; i < FIXTURE_TYPE_COUNT; i++) {
         for (size_t s = 0; s < 3; s++) {
             for (size_t t = 0; t < 4; t++) {
-                bench_product(b, types[i], shapes[s][0], shapes[s][1], tokens[t]);
+                bench_product(b, fixture_types[i], shapes[s][0], shapes[s][1], tokens[t]);
             }
         }
     }
@@ -232,21 +226,19 @@ static void run_pack(void *arg)
 
 static void bench_packs(struct bench *b)
 {
-    static const enum dtype types[] = {DTYPE_Q8_0, DTYPE_Q4_0, DTYPE_Q4_K, DTYPE_Q5_K,
-                                       DTYPE_Q6_K, DTYPE_F32,  DTYPE_F16};
     enum { ROWS = 4096, COLS = 4096 };
 
-    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+    for (size_t i = 0; i < FIXTURE_TYPE_COUNT; i++) {
         struct matrix m;
-        size_t bytes = 0, source = dtype_row_bytes(types[i], COLS) * ROWS;
+        size_t bytes = 0, source = dtype_row_bytes(fixture_types[i], COLS) * ROWS;
         char name[96];
-        snprintf(name, sizeof name, "pack %s", dtype_info(types[i])->name);
-        if (!wanted(b, name) || !matrix_bytes(types[i], ROWS, COLS, &bytes)) {
+        snprintf(name, sizeof name, "pack %s", dtype_info(fixture_types[i])->name);
+        if (!wanted(b, name) || !matrix_bytes(fixture_types[i], ROWS, COLS, &bytes)) {
             continue;
         }
         struct pack_case c = {.m = &m, .rows = pages(source), .bytes = pages(bytes)};
         memset((void *)(uintptr_t)c.rows, 1, source);
-        matrix_init(&m, types[i], ROWS, COLS, c.bytes);
+        matrix_init(&m, fixture_types[i], ROWS, COLS, c.bytes);
         pack_pool = b->pool;
         double ns = median_ns(b, run_pack, &c);
         printf("%-37s %10.1f us %7.2f GB/s of the file\n", name, ns / 1e3, (double)source / ns);

@@ -192,8 +192,8 @@ static void types_without_a_decoder_are_named(void **state)
     save_tensor(in, "\x1b[2J.weight", DTYPE_F64, bytes, 1024);
     refused(in, out, "F16",
             "tensor \"\\x1b[2J.weight\" at byte 96 has type F64, which hearth cannot");
-    save_tensor(in, "blk.0.a.weight", DTYPE_MXFP4, bytes, 68);
-    refused(in, out, "Q4_0", "has type MXFP4, which hearth cannot decode");
+    save_tensor(in, "blk.0.a.weight", DTYPE_Q8_1, bytes, 144);
+    refused(in, out, "Q4_0", "has type Q8_1, which hearth cannot decode");
     save_tensor(in, "blk.0.a.table", DTYPE_I32, bytes, 512); /* not a weight: kept as it is */
     assert_int_equal(quantize(in, out, "Q4_0"), 0);
     unlink(out);

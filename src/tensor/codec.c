@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "tensor/block.h"
+#include "tensor/block_open.h"
 
 /* ---- 16-bit floats ---- */
 
@@ -80,40 +80,57 @@ static float load_f32(const uint8_t *p)
     return value;
 }
 
+/* The weights of a block without their zero point. */
+static void signed_weights(struct panel_format f, const struct block *b, size_t len, int *q)
+{
+    const uint8_t *values = panel_values(f.values);
+
+    for (size_t j = 0; j < len; j++) {
+        q[j] = (values != NULL ? values[b->q[j]] : b->q[j]) - panel_zero(f);
+    }
+}
+
+/* Scales without a minimum. */
+static void decode_signed(struct panel_format f, const struct block *b, size_t len, float *out)
+{
+    int q[256];
+
+    signed_weights(f, b, len, q);
+    for (size_t j = 0; j < len; j++) {
+        float scale;
+        if (f.scale == SCALE_HALF) {
+            scale = b->wide * (int8_t)b->scale[j / 16];
+        } else if (f.scale == SCALE_BF16) {
+            scale = codec_bf16_to_f32(b->d[j / 32]);
+        } else {
+            scale = codec_f16_to_f32(b->d[f.scale == SCALE_PAIR ? j / 16 : j / 32]);
+        }
+        out[j] = (float)q[j] * scale;
+    }
+}
+
 /* The products are rounded in the order of ggml's dequantize functions: (d * scale) * q - dmin *
  * min. */
 static void decode_block(enum dtype type, const uint8_t *bytes, float *out)
 {
     struct panel_format f = panel_format(type);
+    size_t len = block_len(type);
     struct block b = {0};
 
     block_open(type, bytes, &b);
-    float d = codec_f16_to_f32(b.d);
-    int zero = 1 << f.zero_shift;
-    if (f.scale == SCALE_BLOCK) {
-        for (int j = 0; j < 32; j++) {
-            out[j] = (float)(b.q[j] - zero) * d;
+    float d = codec_f16_to_f32(b.d[0]), dmin = codec_f16_to_f32(b.dmin);
+    if (f.scale == SCALE_BLOCK_MIN) {
+        for (size_t j = 0; j < len; j++) {
+            out[j] = (float)b.q[j] * d - dmin;
         }
-    } else if (f.scale == SCALE_BLOCK_MIN) {
-        float min = codec_f16_to_f32(b.dmin);
-        for (int j = 0; j < 32; j++) {
-            out[j] = (float)b.q[j] * d - min;
-        }
-    } else if (f.scale == SCALE_MIN) {
-        float dmin = codec_f16_to_f32(b.dmin);
-        for (int i = 0; i < 8; i++) {
-            float scale = d * b.scale[i], min = dmin * b.min[i];
-            for (int j = 32 * i; j < 32 * i + 32; j++) {
-                out[j] = scale * b.q[j] - min;
-            }
+    } else if (f.scale == SCALE_MIN || f.scale == SCALE_HALF_MIN) {
+        size_t width = f.scale == SCALE_MIN ? 32 : 16;
+        for (size_t j = 0; j < len; j++) {
+            float scale = d * b.scale[j / width], min = dmin * b.min[j / width];
+            out[j] = scale * b.q[j] - min;
         }
     } else {
-        for (int i = 0; i < 16; i++) {
-            float scale = d * (int8_t)b.scale[i];
-            for (int j = 16 * i; j < 16 * i + 16; j++) {
-                out[j] = scale * (float)(b.q[j] - zero);
-            }
-        }
+        decode_signed(f, &b, len, out);
     }
 }
 

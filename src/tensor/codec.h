@@ -14,7 +14,8 @@ uint16_t codec_f32_to_f16(float value); /* round to nearest even; overflow to in
 float codec_bf16_to_f32(uint16_t bits);
 uint16_t codec_f32_to_bf16(float value); /* round to nearest even; NaN stays NaN */
 
-/* True for F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS. */
+/* True for F32 F16 BF16 and all quantised types of dtype.h but Q2_0 and those of activations (Q8_1,
+ * Q8_K). */
 bool codec_can_decode(enum dtype type);
 /* True for F32 F16 BF16 Q8_0 Q4_0: what `quantize` can write. */
 bool codec_can_encode(enum dtype type);

@@ -1,9 +1,9 @@
 /* AVX2 with FMA and F16C: two registers are a vector of 16.
  *
  * There is no dot product of bytes in int32; vpmaddubsw adds pairs in int16 with saturation, which
- * must not happen: an unsigned weight of 6 bits gives at most 2 * 63 * 127 = 16002, but one of 8
- * bits 2 * 255 * 127 = 64770. Weights of 8 bits therefore go in as magnitude and sign (the sign
- * moved to the activation): at most 2 * 128 * 127 = 32512. */
+ * must not happen: an unsigned weight of 6 bits gives at most 2 * 63 * 127 = 16002 and one of 7
+ * bits 2 * 127 * 127 = 32258, but one of 8 bits 2 * 255 * 127 = 64770. Weights of 8 bits therefore
+ * go in as magnitude and sign (the sign moved to the activation): at most 2 * 128 * 127 = 32512. */
 #include <immintrin.h>
 #include <string.h>
 
@@ -56,17 +56,28 @@ OP struct vec vec_load_bf16(const uint16_t *p)
 {
     return (struct vec){widen_bf16(load128(p)), widen_bf16(load128(p + 8))};
 }
-OP struct vec vec_load_u8(const uint8_t *p)
-{
-    __m128i bytes = load128(p);
-    return (struct vec){_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)),
-                        _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8)))};
-}
 OP struct vec vec_load_i8(const int8_t *p)
 {
     __m128i bytes = load128(p);
     return (struct vec){_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)),
                         _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8)))};
+}
+OP struct vec widen_u8(__m128i bytes)
+{
+    return (struct vec){_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)),
+                        _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8)))};
+}
+OP struct vec vec_load_u8(const uint8_t *p)
+{
+    return widen_u8(load128(p));
+}
+OP struct vec vec_load_low4(const uint8_t *p)
+{
+    return widen_u8(_mm_and_si128(load128(p), _mm_set1_epi8(15)));
+}
+OP struct vec vec_load_high4(const uint8_t *p)
+{
+    return widen_u8(_mm_and_si128(_mm_srli_epi16(load128(p), 4), _mm_set1_epi8(15)));
 }
 OP void vec_store_f16(uint16_t *p, struct vec x)
 {
@@ -229,12 +240,24 @@ OP __m256i moved(__m256i x, int left)
 {
     return left >= 0 ? _mm256_slli_epi16(x, left) : _mm256_srli_epi16(x, -left);
 }
-/* w | (plane << left) & mask, per byte; a negative left shifts right */
-OP struct wvec wvec_or(struct wvec w, struct wvec plane, int left, char mask)
+/* (w << left) & mask, per byte; a negative left shifts right */
+OP struct wvec wvec_take(struct wvec w, int left, char mask)
 {
     __m256i m = _mm256_set1_epi8(mask);
-    return (struct wvec){_mm256_or_si256(w.a, _mm256_and_si256(moved(plane.a, left), m)),
-                         _mm256_or_si256(w.b, _mm256_and_si256(moved(plane.b, left), m))};
+    return (struct wvec){_mm256_and_si256(moved(w.a, left), m),
+                         _mm256_and_si256(moved(w.b, left), m)};
+}
+/* w | (plane << left) & mask */
+OP struct wvec wvec_or(struct wvec w, struct wvec plane, int left, char mask)
+{
+    struct wvec more = wvec_take(plane, left, mask);
+    return (struct wvec){_mm256_or_si256(w.a, more.a), _mm256_or_si256(w.b, more.b)};
+}
+/* table[w], per byte below 16 */
+OP struct wvec wvec_look_up(const uint8_t *table, struct wvec w)
+{
+    __m256i t = _mm256_broadcastsi128_si256(load128(table));
+    return (struct wvec){_mm256_shuffle_epi8(t, w.a), _mm256_shuffle_epi8(t, w.b)};
 }
 /* Sums of two products in int16. */
 OP __m256i dot_16(__m256i w, __m256i x, unsigned bits)
@@ -250,7 +273,7 @@ OP __m256i dot_half(__m256i acc, __m256i even, __m256i odd, __m256i x, __m256i y
 {
     __m256i one = _mm256_set1_epi16(1), a = dot_16(even, x, bits), b = dot_16(odd, y, bits);
 
-    if (bits < 8) { /* both fit int16 together: 2 * 16002 */
+    if (bits < 7) { /* both fit int16 together: 2 * 16002 */
         return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_add_epi16(a, b), one));
     }
     acc = _mm256_add_epi32(acc, _mm256_madd_epi16(a, one));

@@ -39,10 +39,23 @@ OP struct vec vec_load_bf16(const uint16_t *p)
     __m512i wide = _mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16);
     return (struct vec){_mm512_castsi512_ps(wide)};
 }
+OP struct vec widen_u8(__m128i bytes)
+{
+    return (struct vec){_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))};
+}
 OP struct vec vec_load_u8(const uint8_t *p)
 {
+    return widen_u8(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+OP struct vec vec_load_low4(const uint8_t *p)
+{
     __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
-    return (struct vec){_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))};
+    return widen_u8(_mm_and_si128(bytes, _mm_set1_epi8(15)));
+}
+OP struct vec vec_load_high4(const uint8_t *p)
+{
+    __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
+    return widen_u8(_mm_and_si128(_mm_srli_epi16(bytes, 4), _mm_set1_epi8(15)));
 }
 OP struct vec vec_load_i8(const int8_t *p)
 {
@@ -173,17 +186,26 @@ OP struct wvec wvec_high(struct wvec w)
 {
     return (struct wvec){_mm512_and_si512(_mm512_srli_epi16(w.v, 4), _mm512_set1_epi8(15))};
 }
-/* w | (plane << left) & mask, per byte; a negative left shifts right */
+OP __m512i moved(__m512i x, int left)
+{
+    return left >= 0 ? _mm512_slli_epi16(x, (unsigned)left) : _mm512_srli_epi16(x, (unsigned)-left);
+}
+/* (w << left) & mask, per byte; a negative left shifts right */
+OP struct wvec wvec_take(struct wvec w, int left, char mask)
+{
+    return (struct wvec){_mm512_and_si512(moved(w.v, left), _mm512_set1_epi8(mask))};
+}
+/* w | (plane << left) & mask; 0xf8: a | (b & c) */
 OP struct wvec wvec_or(struct wvec w, struct wvec plane, int left, char mask)
 {
-    __m512i moved = plane.v;
-    if (left > 0) {
-        moved = _mm512_slli_epi16(moved, (unsigned)left);
-    } else if (left < 0) {
-        moved = _mm512_srli_epi16(moved, (unsigned)-left);
-    }
-    /* 0xf8: a | (b & c) */
-    return (struct wvec){_mm512_ternarylogic_epi64(w.v, moved, _mm512_set1_epi8(mask), 0xf8)};
+    __m512i m = _mm512_set1_epi8(mask);
+    return (struct wvec){_mm512_ternarylogic_epi64(w.v, moved(plane.v, left), m, 0xf8)};
+}
+/* table[w], per byte below 16 */
+OP struct wvec wvec_look_up(const uint8_t *table, struct wvec w)
+{
+    __m128i t = _mm_loadu_si128((const __m128i *)(const void *)table);
+    return (struct wvec){_mm512_shuffle_epi8(_mm512_broadcast_i32x4(t), w.v)};
 }
 /* acc + the dot products of 16 x 4 unsigned weights with 4 activations */
 OP struct ivec ivec_dot(struct ivec acc, struct wvec w, const int8_t *x, unsigned bits)

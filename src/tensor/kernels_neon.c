@@ -57,13 +57,24 @@ OP struct vec vec_load_bf16(const uint16_t *p)
     return (struct vec){widen_bf16(vld1_u16(p)), widen_bf16(vld1_u16(p + 4)),
                         widen_bf16(vld1_u16(p + 8)), widen_bf16(vld1_u16(p + 12))};
 }
-OP struct vec vec_load_u8(const uint8_t *p)
+OP struct vec widen_u8(uint8x16_t bytes)
 {
-    uint8x16_t bytes = vld1q_u8(p);
     uint16x8_t low = vmovl_u8(vget_low_u8(bytes)), high = vmovl_high_u8(bytes);
     return (struct vec){
         vcvtq_f32_u32(vmovl_u16(vget_low_u16(low))), vcvtq_f32_u32(vmovl_high_u16(low)),
         vcvtq_f32_u32(vmovl_u16(vget_low_u16(high))), vcvtq_f32_u32(vmovl_high_u16(high))};
+}
+OP struct vec vec_load_u8(const uint8_t *p)
+{
+    return widen_u8(vld1q_u8(p));
+}
+OP struct vec vec_load_low4(const uint8_t *p)
+{
+    return widen_u8(vandq_u8(vld1q_u8(p), vdupq_n_u8(15)));
+}
+OP struct vec vec_load_high4(const uint8_t *p)
+{
+    return widen_u8(vshrq_n_u8(vld1q_u8(p), 4));
 }
 OP struct vec vec_load_i8(const int8_t *p)
 {
@@ -226,16 +237,28 @@ OP struct wvec wvec_high(struct wvec w)
 {
     return EACH1(wvec, high_nibbles, w);
 }
-OP uint8x16_t or_moved(uint8x16_t w, uint8x16_t plane, int left, char mask)
+OP uint8x16_t take(uint8x16_t w, int left, char mask)
 {
-    uint8x16_t moved = vshlq_u8(plane, vdupq_n_s8((int8_t)left));
-    return vorrq_u8(w, vandq_u8(moved, vdupq_n_u8((uint8_t)mask)));
+    return vandq_u8(vshlq_u8(w, vdupq_n_s8((int8_t)left)), vdupq_n_u8((uint8_t)mask));
 }
-/* w | (plane << left) & mask, per byte; a negative left shifts right */
+/* (w << left) & mask, per byte; a negative left shifts right */
+OP struct wvec wvec_take(struct wvec w, int left, char mask)
+{
+    return (struct wvec){take(w.a, left, mask), take(w.b, left, mask), take(w.c, left, mask),
+                         take(w.d, left, mask)};
+}
+/* w | (plane << left) & mask */
 OP struct wvec wvec_or(struct wvec w, struct wvec plane, int left, char mask)
 {
-    return (struct wvec){or_moved(w.a, plane.a, left, mask), or_moved(w.b, plane.b, left, mask),
-                         or_moved(w.c, plane.c, left, mask), or_moved(w.d, plane.d, left, mask)};
+    struct wvec more = wvec_take(plane, left, mask);
+    return EACH2(wvec, vorrq_u8, w, more);
+}
+/* table[w], per byte below 16 */
+OP struct wvec wvec_look_up(const uint8_t *table, struct wvec w)
+{
+    uint8x16_t t = vld1q_u8(table);
+    return (struct wvec){vqtbl1q_u8(t, w.a), vqtbl1q_u8(t, w.b), vqtbl1q_u8(t, w.c),
+                         vqtbl1q_u8(t, w.d)};
 }
 OP int32x4_t dot_quarter(int32x4_t acc, uint8x16_t w, int8x16_t x, unsigned bits)
 {

@@ -1,6 +1,7 @@
 /* The reference for tiles of panels: plain C, in the order of panel.h. Every other level must give
  * these bits. fmaf here is the function of libm, exact with or without hardware for it. */
 #include <math.h>
+#include <string.h>
 
 #include "tensor/codec.h"
 #include "tensor/panel.h"
@@ -13,15 +14,12 @@ static float f16_at(const uint8_t *p)
 /* The weights of one block, unsigned, [16 rows][32 columns]. */
 static void open_weights(struct panel_format f, const uint8_t *block, uint8_t w[TILE_ROWS][32])
 {
-    for (int g = 0; g < 8; g++) {
-        for (int i = 0; i < 64; i++) {
-            int q = f.bits == 8 ? block[64 * g + i] : block[64 * (g / 2) + i] >> (4 * (g % 2)) & 15;
-            if (f.bits == 5) {
-                q |= (block[256 + i] >> g & 1) << 4;
-            } else if (f.bits == 6) {
-                q |= (block[256 + 64 * (g / 4) + i] >> (2 * (g % 4)) & 3) << 4;
-            }
-            w[i / 4][4 * g + i % 4] = (uint8_t)q;
+    const uint8_t *values = panel_values(f.values);
+
+    for (size_t r = 0; r < TILE_ROWS; r++) {
+        for (size_t i = 0; i < 32; i++) {
+            uint8_t q = panel_weight(f, block, r, i);
+            w[r][i] = values != NULL ? values[q] : q;
         }
     }
 }
@@ -35,31 +33,54 @@ static int32_t dot(const uint8_t *w, const int8_t *x, int n)
     return sum;
 }
 
+/* The sum of half a block: what its 16 weights give without the scale of the activations, on top of
+ * t. The first half has no t. */
+static float add_half(struct panel_format f, const uint8_t *head, size_t j, size_t half, size_t r,
+                      const uint8_t w[32], const struct act_block *x, float t)
+{
+    const uint8_t *scale = head + PANEL_HALF_AT + 16 * (2 * j + half) + r;
+    int32_t neg = x->neg_half[half];
+    float sum = (float)(dot(w + 16 * half, x->q + 16 * half, 16) + neg * panel_zero(f)), d;
+
+    if (f.scale == SCALE_HALF) {
+        memcpy(&d, head + 4 * r, sizeof d);
+        d *= (int8_t)*scale;
+    } else if (f.scale == SCALE_PAIR) {
+        d = f16_at(head + 32 * (2 * j + half) + 2 * r);
+    } else {
+        d = f16_at(head + 2 * r) * (float)(*scale & 15);
+    }
+    t = half == 0 ? sum * d : fmaf(sum, d, t);
+    if (f.scale == SCALE_HALF_MIN) {
+        t = fmaf((float)neg, f16_at(head + PANEL_DMIN_AT + 2 * r) * (float)(*scale >> 4), t);
+    }
+    return t;
+}
+
 /* acc after block j of the group at head, for one row and token. */
 static float add_block(struct panel_format f, const uint8_t *head, size_t j, size_t r,
                        const uint8_t w[32], const struct act_block *x, float acc)
 {
-    if (f.scale == SCALE_BLOCK) {
-        int32_t sum = dot(w, x->q, 32) + x->neg_sum * (1 << f.zero_shift);
-        return fmaf((float)sum * f16_at(head + 32 * j + 2 * r), x->scale, acc);
+    const uint8_t *d = head + 32 * j + 2 * r;
+
+    if (f.scale == SCALE_BLOCK || f.scale == SCALE_BF16) {
+        int32_t sum = dot(w, x->q, 32) + x->neg_sum * panel_zero(f);
+        float scale =
+            f.scale == SCALE_BLOCK ? f16_at(d) : codec_bf16_to_f32((uint16_t)(d[0] | d[1] << 8));
+        return fmaf((float)sum * scale, x->scale, acc);
     }
     if (f.scale == SCALE_BLOCK_MIN) {
-        float min = f16_at(head + PANEL_BLOCK_MIN_AT + 32 * j + 2 * r);
-        float value = (float)dot(w, x->q, 32) * f16_at(head + 32 * j + 2 * r);
-        return fmaf(fmaf((float)x->neg_sum, min, value), x->scale, acc);
+        float value = (float)dot(w, x->q, 32) * f16_at(d);
+        return fmaf(fmaf((float)x->neg_sum, f16_at(d + PANEL_BLOCK_MIN_AT), value), x->scale, acc);
     }
-    float d = f16_at(head + 2 * r), t;
     if (f.scale == SCALE_MIN) {
         float min = f16_at(head + PANEL_DMIN_AT + 2 * r) * head[PANEL_MIN_AT + 16 * j + r];
-        t = (float)dot(w, x->q, 32) * (d * head[PANEL_SCALE_AT + 16 * j + r]);
-        t = fmaf((float)x->neg_sum, min, t);
-    } else {
-        const int8_t *scale = (const int8_t *)head + PANEL_HALF_AT + 32 * j + r;
-        int32_t zero = 1 << f.zero_shift;
-        t = (float)(dot(w, x->q, 16) + x->neg_half[0] * zero) * (d * scale[0]);
-        t = fmaf((float)(dot(w + 16, x->q + 16, 16) + x->neg_half[1] * zero), d * scale[16], t);
+        float scale = f16_at(head + 2 * r) * head[PANEL_SCALE_AT + 16 * j + r];
+        float t = fmaf((float)x->neg_sum, min, (float)dot(w, x->q, 32) * scale);
+        return fmaf(t, x->scale, acc);
     }
-    return fmaf(t, x->scale, acc);
+    float t = add_half(f, head, j, 0, r, w, x, 0);
+    return fmaf(add_half(f, head, j, 1, r, w, x, t), x->scale, acc);
 }
 
 static void tile_quantized(struct panel_format f, const struct panel_tile *tile)
@@ -81,60 +102,14 @@ static void tile_quantized(struct panel_format f, const struct panel_tile *tile)
     }
 }
 
-static void tile_q8_0(const struct panel_tile *tile)
-{
-    tile_quantized(panel_format(DTYPE_Q8_0), tile);
-}
+/* A function of each format; types that differ in their files only share one. */
+#define REFERENCE_TILE(NAME, name)                                                                 \
+    static void tile_##name(const struct panel_tile *tile)                                         \
+    {                                                                                              \
+        tile_quantized(panel_format(DTYPE_##NAME), tile);                                          \
+    }
 
-static void tile_q4_0(const struct panel_tile *tile)
-{
-    tile_quantized(panel_format(DTYPE_Q4_0), tile);
-}
-
-static void tile_q4_k(const struct panel_tile *tile)
-{
-    tile_quantized(panel_format(DTYPE_Q4_K), tile);
-}
-
-static void tile_q5_k(const struct panel_tile *tile)
-{
-    tile_quantized(panel_format(DTYPE_Q5_K), tile);
-}
-
-static void tile_q6_k(const struct panel_tile *tile)
-{
-    tile_quantized(panel_format(DTYPE_Q6_K), tile);
-}
-
-static void tile_q4_1(const struct panel_tile *tile)
-{
-    tile_quantized(panel_format(DTYPE_Q4_1), tile);
-}
-
-static void tile_q5_0(const struct panel_tile *tile)
-{
-    tile_quantized(panel_format(DTYPE_Q5_0), tile);
-}
-
-static void tile_q5_1(const struct panel_tile *tile)
-{
-    tile_quantized(panel_format(DTYPE_Q5_1), tile);
-}
-
-static void tile_iq4_nl(const struct panel_tile *tile)
-{
-    tile_quantized(panel_format(DTYPE_IQ4_NL), tile);
-}
-
-static void tile_iq4_xs(const struct panel_tile *tile)
-{
-    tile_quantized(panel_format(DTYPE_IQ4_XS), tile);
-}
-
-static void tile_q3_k(const struct panel_tile *tile)
-{
-    tile_quantized(panel_format(DTYPE_Q3_K), tile);
-}
+PANEL_TYPES(REFERENCE_TILE)
 
 static void tile_float(enum dtype type, const struct panel_tile *tile)
 {
@@ -181,18 +156,11 @@ static void set(struct panel_kernel *kernel, panel_tile_fn *tile)
 
 void kernels_init_reference_panels(struct kernels *k)
 {
-    set(&k->panel[DTYPE_Q8_0], tile_q8_0);
-    set(&k->panel[DTYPE_Q4_0], tile_q4_0);
-    set(&k->panel[DTYPE_Q4_K], tile_q4_k);
-    set(&k->panel[DTYPE_Q5_K], tile_q5_k);
-    set(&k->panel[DTYPE_Q6_K], tile_q6_k);
-    set(&k->panel[DTYPE_Q4_1], tile_q4_1);
-    set(&k->panel[DTYPE_Q5_0], tile_q5_0);
-    set(&k->panel[DTYPE_Q5_1], tile_q5_1);
-    set(&k->panel[DTYPE_IQ4_NL], tile_iq4_nl);
-    set(&k->panel[DTYPE_IQ4_XS], tile_iq4_xs);
-    set(&k->panel[DTYPE_Q3_K], tile_q3_k);
+#define SET_TILE(NAME, name) set(&k->panel[DTYPE_##NAME], tile_##name);
+    PANEL_TYPES(SET_TILE)
+#undef SET_TILE
     set(&k->panel[DTYPE_F32], tile_f32);
     set(&k->panel[DTYPE_F16], tile_f16);
     set(&k->panel[DTYPE_BF16], tile_bf16);
+    kernels_share_panels(k);
 }

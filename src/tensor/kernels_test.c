@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 #include "base/size.h"
-#include "tensor/codec.h"
 #include "tensor/exp.h"
+#include "tensor/fixture.h"
 #include "tensor/limits.h"
 #include "tensor/matrix.h"
 #include "tensor/panel.h"
@@ -322,10 +322,6 @@ static void test_exp_error(const struct kernels *k)
 
 /* ---- panels ---- */
 
-static const enum dtype types[] = {DTYPE_F32,  DTYPE_F16,  DTYPE_BF16,   DTYPE_Q8_0,  DTYPE_Q4_0,
-                                   DTYPE_Q4_K, DTYPE_Q5_K, DTYPE_Q6_K,   DTYPE_Q4_1,  DTYPE_Q5_0,
-                                   DTYPE_Q5_1, DTYPE_Q3_K, DTYPE_IQ4_NL, DTYPE_IQ4_XS};
-
 /* Rows of random bytes with finite scales; kind EXTREME: all weights at the ends of their range. */
 static void fill_rows(enum dtype type, uint8_t *p, size_t bytes, int kind)
 {
@@ -337,14 +333,10 @@ static void fill_rows(enum dtype type, uint8_t *p, size_t bytes, int kind)
     }
     for (size_t at = 0; at < bytes; at += info->block_bytes) {
         float value = random_float();
-        uint16_t half = codec_f32_to_f16(value), other = codec_f32_to_f16(value * 0.3f);
         if (info->block_len == 1) {
             codec_encode_row(type, &value, p + at, 1);
-            continue;
-        }
-        memcpy(p + at + (type == DTYPE_Q6_K ? 208 : type == DTYPE_Q3_K ? 108 : 0), &half, 2);
-        if (type == DTYPE_Q4_K || type == DTYPE_Q5_K || type == DTYPE_Q4_1 || type == DTYPE_Q5_1) {
-            memcpy(p + at + 2, &other, 2);
+        } else {
+            fixture_set_scale(type, p + at, value, value * 0.3f);
         }
     }
 }
@@ -432,10 +424,10 @@ static void test_panels(const struct kernels *k, const struct kernels *ref)
 {
     static const size_t rows[] = {1, 16, 17, 40, 130, 150};
 
-    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
-        size_t len = dtype_info(types[i])->block_len;
+    for (size_t i = 0; i < FIXTURE_TYPE_COUNT; i++) {
+        size_t len = dtype_info(fixture_types[i])->block_len;
         for (size_t round = 0; round < 40; round++) {
-            struct panel_case c = {.type = types[i], .tokens = round + 1};
+            struct panel_case c = {.type = fixture_types[i], .tokens = round + 1};
             size_t blocks = 1 + next_random() % (len == 256 ? 3 : 12);
             c.rows = rows[next_random() % 6];
             c.cols = len == 1 ? 1 + next_random() % 200 : blocks * len;
@@ -443,8 +435,8 @@ static void test_panels(const struct kernels *k, const struct kernels *ref)
             test_case(k, ref, &c);
         }
         /* More than one run of columns (2048, or 512 for floats), and a last group of 1 block. */
-        struct panel_case c = {.type = types[i], .rows = 34, .tokens = 13};
-        c.cols = len == 1 ? 1100 : len == 256 ? 2304 : 4128;
+        struct panel_case c = {.type = fixture_types[i], .rows = 34, .tokens = 13};
+        c.cols = len == 1 ? 1100 : len == 256 ? 2304 : 4096 + len;
         test_case(k, ref, &c);
         c.cols = 0;
         test_case(k, ref, &c);

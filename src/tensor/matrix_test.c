@@ -11,7 +11,7 @@
 
 #include "base/mem.h"
 #include "base/size.h"
-#include "tensor/codec.h"
+#include "tensor/fixture.h"
 #include "tensor/matrix.h"
 #include "tensor/panel.h"
 
@@ -28,12 +28,6 @@ static float random_float(void)
     return ((float)next_random() * 0x1p-31f - 1.0f) * 2.0f;
 }
 
-static const enum dtype types[] = {DTYPE_F32,  DTYPE_F16,  DTYPE_BF16,   DTYPE_Q8_0,  DTYPE_Q4_0,
-                                   DTYPE_Q4_K, DTYPE_Q5_K, DTYPE_Q6_K,   DTYPE_Q4_1,  DTYPE_Q5_0,
-                                   DTYPE_Q5_1, DTYPE_Q3_K, DTYPE_IQ4_NL, DTYPE_IQ4_XS};
-
-enum { TYPE_COUNT = sizeof types / sizeof types[0] };
-
 /* Random rows of a type: random bytes, but with scales that are finite and small. */
 static uint8_t *random_rows(enum dtype type, size_t rows, size_t cols)
 {
@@ -47,14 +41,10 @@ static uint8_t *random_rows(enum dtype type, size_t rows, size_t cols)
     }
     for (size_t at = 0; at < bytes; at += info->block_bytes) {
         float value = random_float();
-        uint16_t half = codec_f32_to_f16(value * 0.01f), other = codec_f32_to_f16(value * 0.02f);
         if (info->block_len == 1) {
             codec_encode_row(type, &value, p + at, 1);
         } else {
-            memcpy(p + at + (type == DTYPE_Q6_K ? 208 : type == DTYPE_Q3_K ? 108 : 0), &half, 2);
-        }
-        if (type == DTYPE_Q4_K || type == DTYPE_Q5_K || type == DTYPE_Q4_1 || type == DTYPE_Q5_1) {
-            memcpy(p + at + 2, &other, 2);
+            fixture_set_scale(type, p + at, value * 0.01f, value * 0.02f);
         }
     }
     return p;
@@ -87,16 +77,16 @@ static const size_t block_counts[] = {1, 2, 3, 7, 8, 9, 17};
 static void test_rows_come_back(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < TYPE_COUNT; i++) {
+    for (size_t i = 0; i < FIXTURE_TYPE_COUNT; i++) {
         for (size_t j = 0; j < 49; j++) {
-            size_t rows = row_counts[j % 7], len = dtype_info(types[i])->block_len;
+            size_t rows = row_counts[j % 7], len = dtype_info(fixture_types[i])->block_len;
             size_t cols = block_counts[j / 7] * (len == 1 ? 13 : len);
-            size_t row_bytes = dtype_row_bytes(types[i], cols);
-            uint8_t *source = random_rows(types[i], rows, cols);
-            struct matrix m = packed(types[i], rows, cols, source);
+            size_t row_bytes = dtype_row_bytes(fixture_types[i], cols);
+            uint8_t *source = random_rows(fixture_types[i], rows, cols);
+            struct matrix m = packed(fixture_types[i], rows, cols, source);
             float *a = MEM_ARRAY(float, cols), *b = MEM_ARRAY(float, cols);
             for (size_t r = 0; r < rows; r++) {
-                codec_decode_row(types[i], source + r * row_bytes, a, cols);
+                codec_decode_row(fixture_types[i], source + r * row_bytes, a, cols);
                 matrix_row(&m, r, b);
                 assert_memory_equal(a, b, cols * sizeof *a);
             }
@@ -124,7 +114,7 @@ static void test_sizes(void **state)
     assert_false(matrix_bytes(DTYPE_F32, SIZE_MAX, SIZE_MAX, &bytes));
     assert_false(matrix_bytes(DTYPE_F32, SIZE_MAX / 64, 4096, &bytes));
     assert_false(matrix_bytes(DTYPE_Q8_0, SIZE_MAX, 32, &bytes));
-    assert_false(matrix_supports(DTYPE_IQ2_XXS));
+    assert_false(matrix_supports(DTYPE_Q8_K));
     assert_false(matrix_supports(DTYPE_I32));
 }
 
@@ -196,11 +186,13 @@ static void test_products(void **state)
 
     (void)state;
     assert_non_null(pool);
-    for (size_t i = 0; i < TYPE_COUNT; i++) {
-        size_t len = dtype_info(types[i])->block_len;
+    for (size_t i = 0; i < FIXTURE_TYPE_COUNT; i++) {
+        size_t len = dtype_info(fixture_types[i])->block_len;
         for (size_t tokens = 1; tokens <= 14; tokens += tokens == 1 ? 5 : 4) {
-            check_product(types[i], 37, len == 1 ? 48 : 3 * len, tokens, pool, CPU_REFERENCE);
-            check_product(types[i], 90, len == 1 ? 130 : 9 * len, tokens, pool, cpu_level_detect());
+            check_product(fixture_types[i], 37, len == 1 ? 48 : 3 * len, tokens, pool,
+                          CPU_REFERENCE);
+            check_product(fixture_types[i], 90, len == 1 ? 130 : 9 * len, tokens, pool,
+                          cpu_level_detect());
         }
     }
     pool_destroy(pool);

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/size.h"
-#include "tensor/block.h"
+#include "tensor/block_open.h"
 #include "tensor/codec.h"
 #include "tensor/matrix.h"
 
@@ -55,35 +55,34 @@ void matrix_init(struct matrix *matrix, enum dtype type, size_t rows, size_t col
 /* One group of 16 rows, opened: weights [16][256] and what the head needs. */
 struct group {
     ATTR_ALIGNED(64) uint8_t q[TILE_ROWS][PANEL_GROUP_COLS];
-    uint16_t d[PANEL_GROUP_BLOCKS][TILE_ROWS]; /* SCALE_BLOCK: per block; else [0] */
+    uint16_t d[2 * PANEL_GROUP_BLOCKS][TILE_ROWS]; /* per block or half of one; else [0] */
     uint16_t dmin[PANEL_GROUP_BLOCKS][TILE_ROWS];
+    float wide[TILE_ROWS];
     uint8_t scale[16][TILE_ROWS];
-    uint8_t min[PANEL_GROUP_BLOCKS][TILE_ROWS];
+    uint8_t min[16][TILE_ROWS];
 };
 
-static ATTR_ALWAYS_INLINE void open_row(enum dtype type, const uint8_t *bytes, size_t blocks,
+static ATTR_ALWAYS_INLINE void open_row(enum dtype type, const uint8_t *bytes, size_t cols,
                                         size_t row, struct group *g)
 {
     struct panel_format f = panel_format(type);
+    size_t len = block_len(type), width = f.scale == SCALE_PAIR ? 16 : 32;
     struct block b = {0};
 
-    if (f.scale == SCALE_BLOCK || f.scale == SCALE_BLOCK_MIN) {
-        for (size_t j = 0; j < blocks; j++) {
-            block_open(type, bytes + j * block_bytes(type), &b);
-            memcpy(g->q[row] + 32 * j, b.q, 32);
-            g->d[j][row] = b.d;
-            g->dmin[j][row] = b.dmin;
+    for (size_t at = 0; at < cols; at += len, bytes += block_bytes(type)) {
+        block_open(type, bytes, &b);
+        memcpy(g->q[row] + at, b.q, len);
+        for (size_t j = 0; len < 256 && j < len / width; j++) {
+            g->d[at / width + j][row] = b.d[j];
         }
-        return;
+        g->dmin[at / 32][row] = b.dmin;
     }
-    block_open(type, bytes, &b);
-    memcpy(g->q[row], b.q, sizeof b.q);
-    g->d[0][row] = b.d;
-    g->dmin[0][row] = b.dmin;
-    for (int j = 0; j < 16; j++) {
+    for (int j = 0; len == 256 && j < 8; j++) {
+        g->d[j][row] = b.d[j];
+    }
+    g->wide[row] = b.wide;
+    for (int j = 0; len == 256 && j < 16; j++) {
         g->scale[j][row] = b.scale[j];
-    }
-    for (int j = 0; j < 8; j++) {
         g->min[j][row] = b.min[j];
     }
 }
@@ -93,6 +92,25 @@ static ATTR_ALWAYS_INLINE uint32_t four_columns(const struct group *g, size_t ro
     uint32_t word;
     memcpy(&word, &g->q[row][col], 4);
     return word;
+}
+
+/* Weights of 2 bits, and a plane of the third ones. */
+static ATTR_ALWAYS_INLINE void write_pairs(struct panel_format f, const struct group *g, size_t col,
+                                           uint8_t *out)
+{
+    uint32_t pairs[2][TILE_ROWS] = {0}, plane[TILE_ROWS] = {0};
+
+    for (size_t i = 0; i < 8; i++) {
+        for (size_t r = 0; r < TILE_ROWS; r++) {
+            uint32_t four = four_columns(g, r, col + 4 * i);
+            pairs[i / 4][r] |= (four & 0x03030303) << (2 * (i % 4));
+            plane[r] |= (four >> 2 & 0x01010101) << i;
+        }
+    }
+    memcpy(out, pairs, 128);
+    if (f.bits == 3) {
+        memcpy(out + 128, plane, 64);
+    }
 }
 
 static ATTR_ALWAYS_INLINE void write_block(struct panel_format f, const struct group *g, size_t col,
@@ -110,6 +128,10 @@ static ATTR_ALWAYS_INLINE void write_block(struct panel_format f, const struct g
         return;
     }
     uint32_t plane[2][TILE_ROWS] = {0};
+    if (f.bits < 4) {
+        write_pairs(f, g, col, out);
+        return;
+    }
     for (size_t i = 0; i < 4; i++) {
         for (size_t r = 0; r < TILE_ROWS; r++) {
             uint32_t a = four_columns(g, r, col + 8 * i), b = four_columns(g, r, col + 8 * i + 4);
@@ -130,24 +152,44 @@ static ATTR_ALWAYS_INLINE void write_block(struct panel_format f, const struct g
     }
 }
 
-static ATTR_ALWAYS_INLINE void write_group(struct panel_format f, const struct group *g,
-                                           size_t blocks, uint8_t *out)
+static ATTR_ALWAYS_INLINE void write_head(struct panel_format f, const struct group *g,
+                                          uint8_t *out)
 {
-    if (f.scale == SCALE_BLOCK) {
-        memcpy(out, g->d, sizeof g->d);
-    } else if (f.scale == SCALE_BLOCK_MIN) {
-        memcpy(out, g->d, sizeof g->d);
+    switch (f.scale) {
+    case SCALE_BLOCK:
+    case SCALE_BF16:
+    case SCALE_PAIR:
+        memcpy(out, g->d, f.head_bytes);
+        break;
+    case SCALE_BLOCK_MIN:
+        memcpy(out, g->d, PANEL_BLOCK_MIN_AT);
         memcpy(out + PANEL_BLOCK_MIN_AT, g->dmin, sizeof g->dmin);
-    } else if (f.scale == SCALE_MIN) {
+        break;
+    case SCALE_MIN:
         memcpy(out, g->d[0], 32);
         memcpy(out + PANEL_DMIN_AT, g->dmin[0], 32);
         memcpy(out + PANEL_SCALE_AT, g->scale, 128);
         memcpy(out + PANEL_MIN_AT, g->min, 128);
-    } else {
-        memcpy(out, g->d[0], 32);
+        break;
+    case SCALE_HALF:
+        memcpy(out, g->wide, sizeof g->wide);
         memcpy(out + PANEL_HALF_AT, g->scale, 256);
-        memset(out + PANEL_HALF_AT + 256, 0, 32);
+        break;
+    default:
+        memcpy(out, g->d[0], 32);
+        memcpy(out + PANEL_DMIN_AT, g->dmin[0], 32);
+        for (size_t i = 0; i < 256; i++) {
+            out[PANEL_HALF_AT + i] =
+                (uint8_t)(g->scale[i / 16][i % 16] | g->min[i / 16][i % 16] << 4);
+        }
+        break;
     }
+}
+
+static ATTR_ALWAYS_INLINE void write_group(struct panel_format f, const struct group *g,
+                                           size_t blocks, uint8_t *out)
+{
+    write_head(f, g, out);
     for (size_t j = 0; j < blocks; j++) {
         write_block(f, g, 32 * j, out + f.head_bytes + j * f.block_bytes);
     }
@@ -158,21 +200,20 @@ static ATTR_ALWAYS_INLINE void pack_quantized(enum dtype type, size_t cols, cons
                                               size_t row_bytes, size_t rows, uint8_t *out)
 {
     struct panel_format f = panel_format(type);
-    bool is_small = f.scale == SCALE_BLOCK || f.scale == SCALE_BLOCK_MIN;
-    size_t unit = block_bytes(type) * (is_small ? PANEL_GROUP_BLOCKS : 1);
+    size_t unit = block_bytes(type) * (PANEL_GROUP_COLS / block_len(type));
     struct group g;
 
     memset(&g, 0, sizeof g);
     for (size_t col = 0, at = 0; col < cols; col += PANEL_GROUP_COLS, at += unit) {
-        size_t blocks = size_min(cols - col, PANEL_GROUP_COLS) / PANEL_BLOCK_COLS;
-        if (blocks < PANEL_GROUP_BLOCKS) {
+        size_t group_cols = size_min(cols - col, PANEL_GROUP_COLS);
+        if (group_cols < PANEL_GROUP_COLS) {
             memset(g.d, 0, sizeof g.d);
             memset(g.dmin, 0, sizeof g.dmin);
         }
         for (size_t r = 0; r < rows; r++) {
-            open_row(type, source + r * row_bytes + at, blocks, r, &g);
+            open_row(type, source + r * row_bytes + at, group_cols, r, &g);
         }
-        write_group(f, &g, blocks, out);
+        write_group(f, &g, group_cols / PANEL_BLOCK_COLS, out);
         out += panel_group_bytes(f);
     }
 }
@@ -204,40 +245,12 @@ static void pack_panel(const struct matrix *m, const uint8_t *source, size_t row
 {
     size_t row_bytes = dtype_row_bytes(m->type, m->cols);
 
+#define PACK_CASE(NAME, name)                                                                      \
+    case DTYPE_##NAME:                                                                             \
+        pack_quantized(DTYPE_##NAME, m->cols, source, row_bytes, rows, out);                       \
+        break;
     switch (m->type) { /* constants, so that each type gets its own unrolled code */
-    case DTYPE_Q8_0:
-        pack_quantized(DTYPE_Q8_0, m->cols, source, row_bytes, rows, out);
-        break;
-    case DTYPE_Q4_0:
-        pack_quantized(DTYPE_Q4_0, m->cols, source, row_bytes, rows, out);
-        break;
-    case DTYPE_Q4_K:
-        pack_quantized(DTYPE_Q4_K, m->cols, source, row_bytes, rows, out);
-        break;
-    case DTYPE_Q5_K:
-        pack_quantized(DTYPE_Q5_K, m->cols, source, row_bytes, rows, out);
-        break;
-    case DTYPE_Q6_K:
-        pack_quantized(DTYPE_Q6_K, m->cols, source, row_bytes, rows, out);
-        break;
-    case DTYPE_Q4_1:
-        pack_quantized(DTYPE_Q4_1, m->cols, source, row_bytes, rows, out);
-        break;
-    case DTYPE_Q5_0:
-        pack_quantized(DTYPE_Q5_0, m->cols, source, row_bytes, rows, out);
-        break;
-    case DTYPE_Q5_1:
-        pack_quantized(DTYPE_Q5_1, m->cols, source, row_bytes, rows, out);
-        break;
-    case DTYPE_IQ4_NL:
-        pack_quantized(DTYPE_IQ4_NL, m->cols, source, row_bytes, rows, out);
-        break;
-    case DTYPE_IQ4_XS:
-        pack_quantized(DTYPE_IQ4_XS, m->cols, source, row_bytes, rows, out);
-        break;
-    case DTYPE_Q3_K:
-        pack_quantized(DTYPE_Q3_K, m->cols, source, row_bytes, rows, out);
-        break;
+        BLOCK_TYPES(PACK_CASE)
     case DTYPE_F32:
         pack_f32(m->cols, source, rows, out);
         break;
@@ -245,6 +258,7 @@ static void pack_panel(const struct matrix *m, const uint8_t *source, size_t row
         pack_f16(m->cols, source, rows, out);
         break;
     }
+#undef PACK_CASE
 }
 
 void matrix_pack(const struct matrix *matrix, size_t panel, size_t count, const void *source,
@@ -264,61 +278,62 @@ void matrix_pack(const struct matrix *matrix, size_t panel, size_t count, const 
 
 /* ---- one row back ---- */
 
-/* Weights of one row of one block, unsigned as stored. */
-static void row_weights(struct panel_format f, const uint8_t *block, size_t row, uint8_t q[32])
+/* Weights of one row of one block, without their zero point. */
+static void row_weights(struct panel_format f, const uint8_t *block, size_t row, int q[32])
 {
-    for (size_t g = 0; g < 8; g++) {
-        for (size_t c = 0; c < 4; c++) {
-            size_t at = 4 * row + c;
-            uint8_t w;
-            if (f.bits == 8) {
-                w = block[64 * g + at];
-            } else {
-                w = block[64 * (g / 2) + at] >> (4 * (g % 2)) & 15;
-            }
-            if (f.bits == 5) {
-                w = (uint8_t)(w | (block[256 + at] >> g & 1) << 4);
-            } else if (f.bits == 6) {
-                w = (uint8_t)(w | (block[256 + 64 * (g / 4) + at] >> (2 * (g % 4)) & 3) << 4);
-            }
-            q[4 * g + c] = w;
-        }
+    const uint8_t *values = panel_values(f.values);
+
+    for (size_t i = 0; i < 32; i++) {
+        uint8_t w = panel_weight(f, block, row, i);
+        q[i] = (values != NULL ? values[w] : w) - panel_zero(f);
     }
 }
 
 static float head_f16(const uint8_t *head, size_t at, size_t row)
 {
-    return codec_f16_to_f32(block_load_u16(head + at + 2 * row));
+    return block_load_f16(head + at + 2 * row);
+}
+
+/* The scale of the weights [16 half, 16 half + 16) of block j, for the formats without a minimum.
+ */
+static float row_scale(struct panel_format f, const uint8_t *head, size_t j, size_t half,
+                       size_t row)
+{
+    float wide;
+
+    if (f.scale == SCALE_HALF) {
+        memcpy(&wide, head + 4 * row, sizeof wide);
+        return wide * (int8_t)head[PANEL_HALF_AT + 16 * (2 * j + half) + row];
+    }
+    if (f.scale == SCALE_BF16) {
+        return codec_bf16_to_f32(block_load_u16(head + 32 * j + 2 * row));
+    }
+    return head_f16(head, f.scale == SCALE_PAIR ? 32 * (2 * j + half) : 32 * j, row);
 }
 
 /* The rounding order of codec_decode_row, so that both give the same floats. */
 static void row_block(struct panel_format f, const uint8_t *head, size_t j, size_t row, float *out)
 {
-    int zero = 1 << f.zero_shift;
-    uint8_t q[32];
+    int q[32];
 
     row_weights(f, head + f.head_bytes + j * f.block_bytes, row, q);
-    if (f.scale == SCALE_BLOCK) {
-        float d = head_f16(head, 32 * j, row);
-        for (int c = 0; c < 32; c++) {
-            out[c] = (float)(q[c] - zero) * d;
+    for (size_t half = 0; half < 2; half++) {
+        float d, min = 0;
+        if (f.scale == SCALE_BLOCK_MIN) {
+            d = head_f16(head, 32 * j, row);
+            min = head_f16(head, PANEL_BLOCK_MIN_AT + 32 * j, row);
+        } else if (f.scale == SCALE_MIN) {
+            d = head_f16(head, 0, row) * head[PANEL_SCALE_AT + 16 * j + row];
+            min = head_f16(head, PANEL_DMIN_AT, row) * head[PANEL_MIN_AT + 16 * j + row];
+        } else if (f.scale == SCALE_HALF_MIN) {
+            uint8_t both = head[PANEL_HALF_AT + 16 * (2 * j + half) + row];
+            d = head_f16(head, 0, row) * (float)(both & 15);
+            min = head_f16(head, PANEL_DMIN_AT, row) * (float)(both >> 4);
+        } else {
+            d = row_scale(f, head, j, half, row);
         }
-    } else if (f.scale == SCALE_BLOCK_MIN) {
-        float d = head_f16(head, 32 * j, row);
-        float min = head_f16(head, PANEL_BLOCK_MIN_AT + 32 * j, row);
-        for (int c = 0; c < 32; c++) {
-            out[c] = (float)q[c] * d - min;
-        }
-    } else if (f.scale == SCALE_MIN) {
-        float d = head_f16(head, 0, row) * head[PANEL_SCALE_AT + 16 * j + row];
-        float min = head_f16(head, PANEL_DMIN_AT, row) * head[PANEL_MIN_AT + 16 * j + row];
-        for (int c = 0; c < 32; c++) {
-            out[c] = d * q[c] - min;
-        }
-    } else {
-        for (int c = 0; c < 32; c++) {
-            uint8_t scale = head[PANEL_HALF_AT + 16 * (2 * j + c / 16) + row];
-            out[c] = head_f16(head, 0, row) * (int8_t)scale * (float)(q[c] - zero);
+        for (size_t c = 16 * half; c < 16 * half + 16; c++) {
+            out[c] = d * (float)q[c] - min;
         }
     }
 }

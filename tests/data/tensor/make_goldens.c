@@ -39,9 +39,20 @@ static void fix_scales(enum ggml_type type, unsigned char *block)
     size_t at = type == GGML_TYPE_Q6_K   ? 208
                 : type == GGML_TYPE_Q2_K ? 80
                 : type == GGML_TYPE_Q3_K ? 108
+                : type == GGML_TYPE_TQ1_0 ? 52
+                : type == GGML_TYPE_TQ2_0 ? 64
                                          : 0;
     if (type == GGML_TYPE_MXFP4) {
         block[0] = (unsigned char)(100 + next_random() % 40);
+        return;
+    }
+    if (type == GGML_TYPE_NVFP4) {
+        return;
+    }
+    if (type == GGML_TYPE_IQ1_M) {
+        for (int i = 0; i < 4; i++) {
+            block[49 + 2 * i] = (unsigned char)((block[49 + 2 * i] & 15) | (a >> (4 * i) & 15) << 4);
+        }
         return;
     }
     memcpy(block + at, &a, 2);
@@ -118,7 +129,10 @@ int main(void)
         GGML_TYPE_F32,  GGML_TYPE_F16,    GGML_TYPE_BF16,   GGML_TYPE_Q8_0,
         GGML_TYPE_Q4_0, GGML_TYPE_Q4_K,   GGML_TYPE_Q5_K,   GGML_TYPE_Q6_K,
         GGML_TYPE_Q4_1, GGML_TYPE_Q5_0,   GGML_TYPE_Q5_1,   GGML_TYPE_Q2_K,
-        GGML_TYPE_Q3_K, GGML_TYPE_IQ4_NL, GGML_TYPE_IQ4_XS, GGML_TYPE_MXFP4};
+        GGML_TYPE_Q3_K, GGML_TYPE_IQ4_NL, GGML_TYPE_IQ4_XS, GGML_TYPE_MXFP4,
+        GGML_TYPE_NVFP4, GGML_TYPE_Q1_0, GGML_TYPE_TQ1_0, GGML_TYPE_TQ2_0,
+        GGML_TYPE_IQ3_XXS, GGML_TYPE_IQ3_S, GGML_TYPE_IQ2_XXS, GGML_TYPE_IQ2_XS,
+        GGML_TYPE_IQ2_S, GGML_TYPE_IQ1_S, GGML_TYPE_IQ1_M};
     static const enum ggml_type encoded[] = {GGML_TYPE_F16, GGML_TYPE_BF16, GGML_TYPE_Q8_0,
                                              GGML_TYPE_Q4_0};
     FILE *file = fopen("decode.bin", "wb");
