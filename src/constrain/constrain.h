@@ -60,8 +60,14 @@ size_t constrain_grammar_bytes(const struct constrain_grammar *grammar);
 
 /* ---- the vocabulary ---- */
 
-/* A trie over the bytes of all tokens that are text; ~40 bytes per token. Control, unused and
- * unknown tokens are never allowed, save those at which a generation ends. Borrows nothing. */
+/* How a control token stands among bytes: its text between two bytes that no UTF-8 has. A text
+ * never spells it, so a grammar tells "<|call|>" the token from "<|call|>" the letters. */
+#define CONSTRAIN_MARK_BEGIN "\xff"
+#define CONSTRAIN_MARK_END   "\xfe"
+
+/* A trie over the bytes of all tokens; ~40 bytes per token. Control tokens are in it with their
+ * marks, unused and unknown ones are never allowed, and those at which a generation ends are
+ * allowed where the text may end. Borrows nothing. */
 struct constrain_vocab *constrain_vocab_create(const struct text *text, struct err *err);
 void constrain_vocab_destroy(struct constrain_vocab *vocab); /* NULL is fine */
 

@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "base/arena.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 
@@ -183,25 +184,55 @@ failed:
     return NULL;
 }
 
+/* Bytes of broken characters that a tokenizer keeps as tokens of their own. */
+static bool has_mark(struct str piece)
+{
+    return piece.len > 0 && (memchr(piece.ptr, CONSTRAIN_MARK_BEGIN[0] & 0xFF, piece.len) ||
+                             memchr(piece.ptr, CONSTRAIN_MARK_END[0] & 0xFF, piece.len));
+}
+
+static struct str mark_piece(struct arena *arena, struct str raw)
+{
+    char *copy = arena_alloc(arena, raw.len + 2, 1);
+    if (!copy) {
+        return (struct str){0};
+    }
+    copy[0] = CONSTRAIN_MARK_BEGIN[0];
+    if (raw.len) {
+        memcpy(copy + 1, raw.ptr, raw.len);
+    }
+    copy[raw.len + 1] = CONSTRAIN_MARK_END[0];
+    return (struct str){copy, raw.len + 2};
+}
+
 struct constrain_vocab *constrain_vocab_create(const struct text *text, struct err *err)
 {
     const size_t count = text_vocab_count(text);
     struct str *pieces = MEM_ARRAY(struct str, count);
     bool *ends = MEM_ARRAY(bool, count);
     struct constrain_vocab *vocab = NULL;
-    if (pieces && ends) {
+    struct arena arena = arena_init(0);
+    bool is_complete = pieces && ends;
+    if (is_complete) {
         for (size_t i = 0; i < count; i++) {
             const text_id id = (text_id)i;
             const enum text_kind kind = text_kind_of(text, id);
             ends[i] = text_is_end(text, id);
             if (kind == TEXT_NORMAL || kind == TEXT_BYTE || kind == TEXT_USER_DEFINED) {
-                pieces[i] = text_piece(text, id, false);
+                const struct str piece = text_piece(text, id, false);
+                pieces[i] = has_mark(piece) ? (struct str){0} : piece;
+            } else if (kind == TEXT_CONTROL && !ends[i]) {
+                pieces[i] = mark_piece(&arena, text_raw(text, id));
+                is_complete = is_complete && pieces[i].ptr;
             }
         }
+    }
+    if (is_complete) {
         vocab = constrain_vocab_of(pieces, ends, count, err);
     } else {
         err_set_memory(err, count * sizeof *pieces);
     }
+    arena_deinit(&arena);
     mem_free(pieces);
     mem_free(ends);
     return vocab;
