@@ -114,6 +114,7 @@ struct engine *engine_create(const struct engine_params *params, struct err *err
     engine->ctx_tokens =
         (uint32_t)size_min(plan->ctx_tokens, (size_t)plan->kv_pages * KV_PAGE_TOKENS);
     pthread_mutex_init(&engine->lock, NULL);
+    pthread_mutex_init(&engine->vocab_lock, NULL);
     pthread_cond_init(&engine->work, NULL);
     const uint32_t idle_max = count_idle(&engine->params, plan->kv_pages);
     bool ok = allocate(engine, err);
@@ -151,9 +152,22 @@ void engine_destroy(struct engine *engine)
     engine_spill_deinit(engine);
     engine_cache_deinit(&engine->cache);
     mem_free(engine->memory);
+    constrain_vocab_destroy(engine->vocab);
     pthread_cond_destroy(&engine->work);
     pthread_mutex_destroy(&engine->lock);
+    pthread_mutex_destroy(&engine->vocab_lock);
     mem_free(engine);
+}
+
+const struct constrain_vocab *engine_vocab(struct engine *engine, struct err *err)
+{
+    pthread_mutex_lock(&engine->vocab_lock);
+    if (!engine->vocab) {
+        engine->vocab = constrain_vocab_create(engine->params.text, err);
+    }
+    const struct constrain_vocab *vocab = engine->vocab;
+    pthread_mutex_unlock(&engine->vocab_lock);
+    return vocab;
 }
 
 /* Puts a sequence in the queue; false when it is full or the engine stops. */

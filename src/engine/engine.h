@@ -18,6 +18,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/str.h"
+#include "constrain/constrain.h"
 #include "model/model.h"
 #include "text/text.h"
 
@@ -105,6 +106,17 @@ enum {
     ENGINE_SALT_BYTES_MAX = 32 /* cache_salt */
 };
 
+/* Where an answer thinks, told by markers in its text, and how long. Borrowed. */
+struct engine_reasoning {
+    struct str open, close; /* as they stand in the text, control tokens with their marks; no close:
+                               nothing is counted */
+    bool is_open;           /* the prompt ends within reasoning */
+    bool has_budget;
+    uint32_t budget_tokens; /* after which the closing marker is forced: */
+    const text_id *close_ids;
+    size_t close_count;
+};
+
 struct engine_request {
     const text_id *prompt; /* at least one token */
     size_t prompt_count;
@@ -123,6 +135,11 @@ struct engine_request {
     bool prompt_logprobs;  /* an event per prompt token (legacy completions with echo); the first
                               token has no log probability: NaN */
     bool special;          /* control tokens appear in the text */
+    bool marks;            /* they appear with their marks (constrain.h), so that text never looks
+                              like one; replaces `special` */
+    struct constrain_grammar *grammar; /* what the text must be; NULL: anything. A reference is
+                                          taken */
+    struct engine_reasoning reasoning;
     struct str id;         /* for the log; the request id */
     struct str cache_salt; /* cached pages are shared only between requests of equal salts, so that
                               a tenant's prompts neither speed up nor betray another's; at most
@@ -171,6 +188,7 @@ struct engine_event {
     struct str stop_hit;         /* DONE by a stop string: which; borrowed from the stream */
     uint32_t prompt_tokens, completion_tokens, cached_tokens; /* DONE; an end token that was
                                                                  generated counts */
+    uint32_t reasoning_tokens;                                /* DONE; of the completion */
     struct engine_timing timing;                              /* DONE */
     struct engine_near_miss near_miss;                        /* DONE */
     struct err error;                                         /* ERROR */

@@ -31,7 +31,8 @@ bool engine_output_init(struct engine_output *out, struct engine_stream *stream,
                         struct err *err)
 {
     struct arena *arena = &stream->arena;
-    *out = (struct engine_output){.stream = stream, .wants_tokens = request->wants_logprobs};
+    *out = (struct engine_output){
+        .stream = stream, .wants_tokens = request->wants_logprobs, .marks = request->marks};
     text_stream_init(&out->detok, text, request->special, false);
     text_stream_init(&out->prompt_detok, text, request->special, true);
     if (!engine_matcher_init(&out->stops, request->stops, request->stop_count, false, arena) ||
@@ -143,11 +144,25 @@ static size_t count_within(const struct engine_output *out, size_t bytes)
     return count;
 }
 
+/* Bytes of the first `bytes` that stay out of every banned string, also after a step back to a
+ * token that is held behind them. */
+static size_t count_safe(const struct engine_output *out, size_t bytes)
+{
+    for (size_t i = out->held_count; i-- > 0 && out->held[i].end > bytes;) {
+        const struct engine_held *held = &out->held[i];
+        bytes = size_min(bytes, held->start - size_min(held->reach, held->start));
+    }
+    return bytes;
+}
+
 /* Releases all that cannot become part of a match. */
 static bool release_safe(struct engine_output *out)
 {
     size_t held = size_max(engine_matcher_held(&out->stops), engine_matcher_held(&out->banned));
     size_t bytes = out->text.len - size_min(held, out->text.len);
+    if (out->banned.count) {
+        bytes = count_safe(out, bytes);
+    }
     size_t count = count_within(out, bytes);
     if (out->banned.count) {
         bytes = count ? out->held[count - 1].end : 0;
@@ -192,7 +207,7 @@ static struct engine_accepted step_back(struct engine_output *out, size_t start)
     out->text.len = token->start;
     out->held_count = k;
     feed_again(out);
-    return (struct engine_accepted){.verdict = ENGINE_STEP_BACK, .keep = at, .mu = token->mu};
+    return (struct engine_accepted){.verdict = ENGINE_STEP_BACK, .keep = at, .point = token->point};
 }
 
 static struct engine_accepted stop(struct engine_output *out, size_t which, size_t start)
@@ -208,15 +223,34 @@ static struct engine_accepted stop(struct engine_output *out, size_t which, size
                                     .stop = which};
 }
 
+/* Appends the text of a token, or with `marks` that of a control token between its marks. */
+static void add_text(struct engine_output *out, text_id id)
+{
+    const struct text *text = out->detok.text;
+    if (!out->marks || text_kind_of(text, id) != TEXT_CONTROL) {
+        text_stream_feed(&out->detok, id, &out->text);
+        return;
+    }
+    text_stream_end(&out->detok, &out->text);
+    buf_add_text(&out->text, CONSTRAIN_MARK_BEGIN);
+    buf_add(&out->text, text_raw(text, id));
+    buf_add_text(&out->text, CONSTRAIN_MARK_END);
+}
+
 struct engine_accepted engine_output_accept(struct engine_output *out, text_id id,
-                                            const struct engine_token *token, float mu)
+                                            const struct engine_token *token,
+                                            const struct engine_point *point)
 {
     if (!grow(out)) {
         return (struct engine_accepted){.verdict = ENGINE_NO_MEMORY};
     }
     struct engine_held *held = &out->held[out->held_count];
-    *held = (struct engine_held){.id = id, .start = out->text.len, .before = out->detok, .mu = mu};
-    text_stream_feed(&out->detok, id, &out->text);
+    *held = (struct engine_held){.id = id,
+                                 .start = out->text.len,
+                                 .reach = engine_matcher_held(&out->banned),
+                                 .before = out->detok,
+                                 .point = *point};
+    add_text(out, id);
     held->end = out->text.len;
     if (out->text.failed) {
         return (struct engine_accepted){.verdict = ENGINE_NO_MEMORY};
@@ -256,6 +290,19 @@ void engine_output_bans(const struct engine_output *out, uint32_t at, struct eng
     bans->id_count = end - first;
     bans->bits[1] = out->banned_bits;
     bans->bit_count[1] = out->banned_bit_count;
+}
+
+bool engine_output_is_banned(const struct engine_output *out, uint32_t at, text_id id)
+{
+    struct engine_bans bans = {0};
+    engine_output_bans(out, at, &bans);
+    const size_t bit = (size_t)id;
+    bool is_banned =
+        bans.bits[1] && bit < bans.bit_count[1] && (bans.bits[1][bit / 64] >> (bit % 64) & 1);
+    for (size_t i = 0; i < bans.id_count; i++) {
+        is_banned = is_banned || bans.ids[i] == id;
+    }
+    return is_banned;
 }
 
 bool engine_output_prompt(struct engine_output *out, const struct engine_token *token)

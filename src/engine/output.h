@@ -17,6 +17,7 @@
 
 #include "engine/engine.h"
 #include "engine/match.h"
+#include "engine/point.h"
 #include "engine/sampler.h"
 #include "engine/stream.h"
 
@@ -25,8 +26,9 @@ enum { ENGINE_STEP_BACKS_MAX = 1000 };
 struct engine_held {
     text_id id;
     size_t start, end;         /* its bytes in the held text */
+    size_t reach;              /* bytes before it that may begin a banned string */
     struct text_stream before; /* the detokeniser before it */
-    float mu;                  /* of the sampler before it */
+    struct engine_point point; /* samplers and guide before it */
 };
 
 struct engine_output {
@@ -36,7 +38,7 @@ struct engine_output {
     struct engine_held *held;
     struct engine_token *tokens; /* of the held ones; NULL without log probabilities */
     size_t held_count, held_cap;
-    bool wants_tokens;
+    bool wants_tokens, marks;
 
     struct engine_matcher stops, banned;
     uint64_t *banned_bits; /* tokens that hold a banned string by themselves; NULL: none */
@@ -58,7 +60,7 @@ void engine_output_deinit(struct engine_output *out);
 enum engine_verdict {
     ENGINE_GO_ON,
     ENGINE_HIT_STOP,  /* `stop`: which; what is before it was released */
-    ENGINE_STEP_BACK, /* keep only the first `keep` generated tokens; set the sampler's mu */
+    ENGINE_STEP_BACK, /* keep only the first `keep` generated tokens; return to `point` */
     ENGINE_NO_WAY,    /* too many steps back */
     ENGINE_NO_MEMORY
 };
@@ -67,16 +69,20 @@ struct engine_accepted {
     enum engine_verdict verdict;
     size_t stop;
     uint32_t keep;
-    float mu;
+    struct engine_point point;
 };
 
-/* One more generated token; `token` when log probabilities were asked for; mu: the sampler's before
- * the token was drawn. */
+/* One more generated token; `token` when log probabilities were asked for; `point`: where samplers
+ * and guide were before it. */
 struct engine_accepted engine_output_accept(struct engine_output *out, text_id id,
-                                            const struct engine_token *token, float mu);
+                                            const struct engine_token *token,
+                                            const struct engine_point *point);
 
 /* Bans of the generated token number `at`. */
 void engine_output_bans(const struct engine_output *out, uint32_t at, struct engine_bans *bans);
+
+/* A token that may not be the generated one number `at`, for banned strings. */
+bool engine_output_is_banned(const struct engine_output *out, uint32_t at, text_id id);
 
 /* Releases what is held, at the end of a generation. False: no memory. */
 bool engine_output_flush(struct engine_output *out);

@@ -177,6 +177,19 @@ static size_t draw(const struct engine_candidates *c, double u)
     return last;
 }
 
+static void keep_allowed(float *logits, size_t count, const struct engine_bans *bans)
+{
+    for (size_t first = 0; first < count; first += 32) {
+        const uint32_t word = first < bans->allowed_count ? bans->allowed[first / 32] : 0;
+        const size_t here = count - first < 32 ? count - first : 32;
+        for (size_t i = 0; word != UINT32_MAX && i < here; i++) {
+            if (!(word >> i & 1)) {
+                logits[first + i] = -INFINITY;
+            }
+        }
+    }
+}
+
 static void apply_bans(float *logits, size_t vocab_count, const struct engine_bans *bans)
 {
     for (size_t set = 0; set < 2; set++) {
@@ -193,6 +206,9 @@ static void apply_bans(float *logits, size_t vocab_count, const struct engine_ba
     }
     for (size_t i = 0; i < bans->id_count; i++) {
         logits[bans->ids[i]] = -INFINITY;
+    }
+    if (bans->allowed) {
+        keep_allowed(logits, vocab_count, bans);
     }
 }
 
@@ -232,6 +248,24 @@ static text_id choose(struct engine_sampler *sampler, const float *row, uint64_t
     return candidates->items[chosen].id;
 }
 
+static void add_biases(const struct engine_sampling *p, float *logits)
+{
+    for (size_t i = 0; i < p->bias_count; i++) {
+        logits[p->biases[i].id] += p->biases[i].bias;
+    }
+}
+
+bool engine_sample_forced(const struct engine_sampler *sampler, float *logits, text_id id,
+                          uint32_t top_count, size_t vocab_count, struct engine_token *token)
+{
+    if (!engine_logits_clean(logits, vocab_count)) {
+        return false;
+    }
+    add_biases(sampler->params, logits);
+    engine_logprobs(logits, vocab_count, id, top_count, token);
+    return true;
+}
+
 enum engine_sample engine_sample(struct engine_sampler *sampler, float *logits,
                                  const struct engine_bans *bans, const text_id *history,
                                  size_t history_count, uint32_t top_count,
@@ -245,9 +279,7 @@ enum engine_sample engine_sample(struct engine_sampler *sampler, float *logits,
     if (!engine_logits_clean(logits, vocab_count)) {
         return ENGINE_SAMPLE_NOT_FINITE;
     }
-    for (size_t i = 0; i < p->bias_count; i++) {
-        logits[p->biases[i].id] += p->biases[i].bias;
-    }
+    add_biases(p, logits);
     apply_bans(logits, vocab_count, bans);
     if (logits[find_best(logits, vocab_count)] == -INFINITY) {
         return ENGINE_SAMPLE_NONE_LEFT;

@@ -31,6 +31,8 @@ struct engine_bans {
     size_t bit_count[2];
     const text_id *ids;
     size_t id_count;
+    const uint32_t *allowed; /* bit per token, for the first allowed_count: all others are banned */
+    size_t allowed_count;
 };
 
 bool engine_sampler_init(struct engine_sampler *sampler, const struct engine_sampling *params,
@@ -51,6 +53,10 @@ enum engine_sample engine_sample(struct engine_sampler *sampler, float *logits,
                                  struct engine_candidates *candidates,
                                  struct engine_scratch *scratch, text_id *id,
                                  struct engine_token *token);
+
+/* Takes `id` without a draw: biases and log probabilities as above. False: NOT_FINITE. */
+bool engine_sample_forced(const struct engine_sampler *sampler, float *logits, text_id id,
+                          uint32_t top_count, size_t vocab_count, struct engine_token *token);
 
 /* Log probabilities of `chosen` and of the top_count best under softmax(logits). */
 void engine_logprobs(const float *logits, size_t vocab_count, text_id chosen, uint32_t top_count,

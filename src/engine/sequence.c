@@ -55,6 +55,8 @@ static bool copy_request(struct engine_sequence *seq, const struct engine_reques
         memcpy(seq->salt.bytes, from->cache_salt.ptr, seq->salt.len);
     }
     to->cache_salt = (struct str){0}; /* in seq->salt */
+    to->grammar = NULL;               /* in seq->guide */
+    to->reasoning = (struct engine_reasoning){0};
     return true;
 }
 
@@ -89,9 +91,12 @@ struct engine_sequence *engine_sequence_create(struct engine *engine,
     seq->token_max = engine_sequence_tokens_max(engine, request);
     seq->page_count = (seq->token_max + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
     const struct text *text = engine->params.text;
+    const struct constrain_vocab *vocab = request->grammar ? engine_vocab(engine, err) : NULL;
     if (!copy_request(seq, request)) {
         err_set_memory(err, request->prompt_count * sizeof *seq->tokens);
-    } else if (engine_sampler_init(&seq->sampler, &seq->request.sampling, text, &stream->arena,
+    } else if ((vocab || !request->grammar) &&
+               engine_guide_init(&seq->guide, request, text, vocab, &stream->arena, err) &&
+               engine_sampler_init(&seq->sampler, &seq->request.sampling, text, &stream->arena,
                                    err) &&
                engine_output_init(&seq->output, stream, &seq->request, text, err)) {
         return seq;
@@ -105,6 +110,7 @@ void engine_sequence_destroy(struct engine_sequence *seq)
 {
     if (seq) {
         engine_output_deinit(&seq->output);
+        engine_guide_deinit(&seq->guide);
         mem_free(seq->tokens);
         mem_free(seq->pages);
         engine_stream_unref(seq->stream);
@@ -238,6 +244,7 @@ static void end_sequence(struct engine *engine, struct engine_sequence *seq,
     event->near_miss = seq->near_miss;
     event->prompt_tokens = seq->prompt_count;
     event->completion_tokens = count_generated(seq);
+    event->reasoning_tokens = seq->guide.thought;
     event->timing = measure(seq, clock_now_ns());
     log_write(LOG_INFO, "generation ended",
               LOG_FIELDS(LOG_S("request", seq->request.id), LOG_C("finish", how),
@@ -360,6 +367,30 @@ static void count_token(struct engine *engine, struct engine_sequence *seq)
     stats->completion_tokens++;
 }
 
+static bool fail_dead_end(struct engine *engine, struct engine_sequence *seq)
+{
+    struct err error;
+    if (seq->guide.run && seq->guide.allowed == 0) {
+        err_set(&error, ERR_INVALID,
+                "the format cannot be continued with the tokens of this model's vocabulary");
+    } else {
+        err_set(&error, ERR_INVALID,
+                "no token is left to choose from: %slogit_bias, banned strings, min_tokens and "
+                "ignore_eos exclude every one",
+                seq->guide.run ? "the format, " : "");
+    }
+    engine_sequence_fail(engine, seq, &error);
+    return false;
+}
+
+/* The token that comes without a draw, or TEXT_NONE. */
+static text_id find_forced(struct engine_sequence *seq)
+{
+    const text_id id = engine_guide_forced(&seq->guide);
+    const uint32_t at = seq->token_count - seq->prompt_count;
+    return id == TEXT_NONE || engine_output_is_banned(&seq->output, at, id) ? TEXT_NONE : id;
+}
+
 /* Draws the next token from the row behind the last one. False: it failed. */
 static bool sample(struct engine *engine, struct engine_sequence *seq, float *logits, text_id *id,
                    struct engine_token *token)
@@ -367,6 +398,9 @@ static bool sample(struct engine *engine, struct engine_sequence *seq, float *lo
     const struct engine_request *r = &seq->request;
     const uint32_t at = seq->token_count - seq->prompt_count;
     struct engine_bans bans = {0};
+    engine_guide_mask(&seq->guide);
+    bans.allowed = seq->guide.run ? seq->guide.bits : NULL;
+    bans.allowed_count = text_vocab_count(engine->params.text);
     engine_output_bans(&seq->output, at, &bans);
     if (r->ignore_eos || at < r->min_tokens) {
         bans.bits[0] = engine->end_bits;
@@ -381,12 +415,7 @@ static bool sample(struct engine *engine, struct engine_sequence *seq, float *lo
         return fail_logits(engine, seq, seq->token_count - 1);
     }
     if (result == ENGINE_SAMPLE_NONE_LEFT) {
-        struct err error;
-        err_set(&error, ERR_INVALID,
-                "no token is left to choose from: logit_bias, banned strings, min_tokens and "
-                "ignore_eos exclude every one");
-        engine_sequence_fail(engine, seq, &error);
-        return false;
+        return fail_dead_end(engine, seq);
     }
     return true;
 }
@@ -397,6 +426,10 @@ static bool follow(struct engine *engine, struct engine_sequence *seq,
     struct err error;
     switch (accepted->verdict) {
     case ENGINE_GO_ON:
+        if (engine_guide_must_end(&seq->guide)) {
+            engine_sequence_finish(engine, seq, ENGINE_STOP, (struct str){0});
+            return false;
+        }
         if (seq->token_count == seq->token_max) {
             engine_sequence_finish(engine, seq, ENGINE_LENGTH, (struct str){0});
             return false;
@@ -407,8 +440,11 @@ static bool follow(struct engine *engine, struct engine_sequence *seq,
         return false;
     case ENGINE_STEP_BACK:
         seq->token_count = seq->prompt_count + accepted->keep;
-        seq->kv_count = seq->token_count - 1;
-        seq->sampler.mu = accepted->mu;
+        if (seq->kv_count >= seq->token_count) { /* fewer when forced tokens wait for their rows */
+            seq->kv_count = seq->token_count - 1;
+        }
+        seq->sampler.mu = accepted->point.mu;
+        engine_guide_restore(&seq->guide, &accepted->point);
         return true;
     case ENGINE_NO_WAY:
         err_set(&error, ERR_INVALID, "no text without the banned strings was found in %d attempts",
@@ -419,6 +455,36 @@ static bool follow(struct engine *engine, struct engine_sequence *seq,
     default:
         return fail_memory(engine, seq, seq->output.text.len);
     }
+}
+
+/* Log probabilities of a token that comes without a draw. False: it failed. */
+static bool tell_forced(struct engine *engine, struct engine_sequence *seq, float *logits,
+                        text_id id, struct engine_token *token)
+{
+    const struct engine_request *r = &seq->request;
+    return !r->wants_logprobs ||
+           engine_sample_forced(&seq->sampler, logits, id, r->top_logprobs, engine->vocab_count,
+                                token) ||
+           fail_logits(engine, seq, seq->token_count - 1);
+}
+
+/* Goes on by a token, drawn or forced. False: the sequence has ended. */
+static bool take(struct engine *engine, struct engine_sequence *seq, text_id id,
+                 const struct engine_token *token, struct engine_point *point)
+{
+    count_token(engine, seq);
+    if (!seq->request.ignore_eos && text_is_end(engine->params.text, id)) {
+        seq->has_end_token = true;
+        engine_sequence_finish(engine, seq, ENGINE_STOP, (struct str){0});
+        return false;
+    }
+    engine_guide_save(&seq->guide, point);
+    if (!engine_guide_accept(&seq->guide, id) || seq->guide.failed) {
+        return fail_memory(engine, seq, sizeof(text_id)); /* the mask allowed it */
+    }
+    seq->tokens[seq->token_count++] = id;
+    struct engine_accepted accepted = engine_output_accept(&seq->output, id, token, point);
+    return follow(engine, seq, &accepted);
 }
 
 bool engine_sequence_advance(struct engine *engine, struct engine_sequence *seq, float *logits)
@@ -442,20 +508,19 @@ bool engine_sequence_advance(struct engine *engine, struct engine_sequence *seq,
         engine_sequence_finish(engine, seq, ENGINE_LENGTH, (struct str){0});
         return false;
     }
-    text_id id;
     struct engine_token token;
-    const float mu = seq->sampler.mu;
+    struct engine_point point = {.mu = seq->sampler.mu};
     logits += (size_t)(seq->logits_count - 1) * engine->vocab_count;
-    if (!sample(engine, seq, logits, &id, &token)) {
+    text_id id = find_forced(seq);
+    if (id == TEXT_NONE ? !sample(engine, seq, logits, &id, &token)
+                        : !tell_forced(engine, seq, logits, id, &token)) {
         return false;
     }
-    count_token(engine, seq);
-    if (!seq->request.ignore_eos && text_is_end(engine->params.text, id)) {
-        seq->has_end_token = true;
-        engine_sequence_finish(engine, seq, ENGINE_STOP, (struct str){0});
-        return false;
+    bool goes_on = take(engine, seq, id, &token, &point);
+    /* Log probabilities need the row before each token; without them the rows come together. */
+    while (goes_on && !seq->request.wants_logprobs && (id = find_forced(seq)) != TEXT_NONE) {
+        point.mu = seq->sampler.mu;
+        goes_on = take(engine, seq, id, NULL, &point);
     }
-    seq->tokens[seq->token_count++] = id;
-    struct engine_accepted accepted = engine_output_accept(&seq->output, id, &token, mu);
-    return follow(engine, seq, &accepted);
+    return goes_on;
 }

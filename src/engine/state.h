@@ -8,6 +8,7 @@
 #include "engine/cache.h"
 #include "engine/disk.h"
 #include "engine/engine.h"
+#include "engine/guide.h"
 #include "engine/output.h"
 #include "engine/sampler.h"
 #include "engine/spill.h"
@@ -19,14 +20,15 @@
  *              0        kv_count          token_count          <= token_max
  *              in the pages  ^  rows still to be computed
  *
- * token_count - kv_count is 1 while it generates, more while the prompt is read, and 1 again after
- * a step back: the row before the place is computed once more, with the same bits. A step back goes
- * to the last prompt token at most, so pages that end before it never change once they are full:
- * they are published then, the rest when the sequence ends. */
+ * token_count - kv_count is 1 while it generates, more while the prompt is read or when tokens were
+ * forced, and 1 again after a step back: the row before the place is computed once more, with the
+ * same bits. A step back goes to the last prompt token at most, so pages that end before it never
+ * change once they are full: they are published then, the rest when the sequence ends. */
 struct engine_sequence {
     struct engine_stream *stream; /* holds a reference; owns the arena of what follows */
     struct engine_request request;
     struct engine_sampler sampler;
+    struct engine_guide guide;
     struct engine_output output;
     text_id *tokens; /* [token_max] from admission on, [prompt_count] before */
     uint32_t prompt_count, token_count, token_max, kv_count;
@@ -77,6 +79,9 @@ struct engine {
     bool is_stopping, has_cancelled;
     struct engine_disk_job *disk_done; /* what the disk has finished */
     struct engine_stats stats;
+
+    pthread_mutex_t vocab_lock;    /* guards vocab; taken alone */
+    struct constrain_vocab *vocab; /* made for the first grammar */
 };
 
 /* ---- params.c ---- */
@@ -85,6 +90,9 @@ bool engine_request_check(const struct engine_request *request, size_t vocab_cou
                           uint32_t ctx_tokens, struct err *err);
 
 /* ---- engine.c ---- */
+
+/* The vocabulary as masks need it; NULL: no memory. From any thread. */
+const struct constrain_vocab *engine_vocab(struct engine *engine, struct err *err);
 
 /* Tells the worker that a stream was cancelled. */
 void engine_wake(struct engine *engine);

@@ -2,8 +2,9 @@
  *
  *     queue   [E] [F] [G]                     admitted in order; the head waits until its pages are
  *                                             free, and nobody overtakes it
- *     step    | A | B | C | D D D D D D |     one row for each sequence that generates, then prompt
- *               decode      prefill           rows, oldest sequence first, up to batch_rows_max
+ *     step    | A | B | C | D D D D D D |     one row for each sequence that generates (more after
+ *               decode      prefill           forced tokens), then prompt rows, oldest sequence
+ *                                             first, up to batch_rows_max
  *
  * There are never more running sequences than rows in a step, so none waits for another. All pages
  * a sequence will ever need are promised when it is admitted: running sequences finish whatever
@@ -187,6 +188,13 @@ static void plan_rows(struct engine *engine, struct engine_sequence *seq, uint32
     engine->batch[engine->batch_count++] = seq;
 }
 
+/* Only generated tokens are to be computed, or the last one of the prompt: one, and more where some
+ * were forced. */
+static bool is_generating(const struct engine_sequence *seq)
+{
+    return seq->kv_count + 1 >= seq->prompt_count;
+}
+
 static size_t plan_step(struct engine *engine)
 {
     const struct engine_params *p = &engine->params;
@@ -195,13 +203,16 @@ static size_t plan_step(struct engine *engine)
     engine->batch_count = 0;
     for (uint32_t i = 0; i < engine->running_count; i++) {
         struct engine_sequence *seq = engine->running[i];
-        if (!seq->load && seq->token_count - seq->kv_count == 1) {
-            plan_rows(engine, seq, 1, &room, &row_count);
+        if (!seq->load && is_generating(seq)) {
+            const uint32_t left = seq->token_count - seq->kv_count;
+            const uint32_t others = engine->running_count - i - 1;
+            plan_rows(engine, seq, left < room.rows - others ? left : room.rows - others, &room,
+                      &row_count);
         }
     }
     for (uint32_t i = 0; i < engine->running_count && room.rows > 0; i++) {
         struct engine_sequence *seq = engine->running[i];
-        if (!seq->load && seq->token_count - seq->kv_count > 1) {
+        if (!seq->load && !is_generating(seq)) {
             engine_sequence_catch_up(engine, seq);
             const uint32_t left = seq->token_count - seq->kv_count;
             uint32_t count = left < p->prefill_chunk ? left : p->prefill_chunk;
