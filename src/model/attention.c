@@ -112,15 +112,14 @@ static size_t first_key(const struct attention *a, const struct model_row *row)
     return a->window != 0 && row->pos >= a->window ? row->pos - a->window + 1 : 0;
 }
 
-static float alibi_slope(const struct attention *a, size_t head)
+float model_alibi_slope(float bias, size_t head_count, size_t head)
 {
     size_t power = 1;
-    while (power * 2 <= a->head_count) {
+    while (power * 2 <= head_count) {
         power *= 2;
     }
-    return head < power
-               ? exp2f(-a->alibi_bias * (float)(head + 1) / (float)power)
-               : exp2f(-a->alibi_bias * (float)(2 * (head - power) + 1) / (float)(2 * power));
+    return head < power ? exp2f(-bias * (float)(head + 1) / (float)power)
+                        : exp2f(-bias * (float)(2 * (head - power) + 1) / (float)(2 * power));
 }
 
 /* One page for one row: the keys [from, to) that the row sees. */
@@ -143,7 +142,7 @@ static void shape_scores(const struct attention *a, const struct view *view, flo
         return;
     }
     for (size_t h = 0; h < view->heads; h++) {
-        float slope = alibi_slope(a, view->head + h);
+        float slope = model_alibi_slope(a->alibi_bias, a->head_count, view->head + h);
         for (size_t t = view->from; t < view->to; t++) {
             score[h * KV_PAGE_TOKENS + t] -= slope * (float)(view->distance - t);
         }

@@ -33,6 +33,9 @@ struct attention {
 size_t model_attention_part_floats(size_t rows, size_t ctx, size_t head_count, size_t kv_head_count,
                                    size_t value_dim);
 
+/* What ALiBi takes off a score of this head per position between query and key. */
+float model_alibi_slope(float bias, size_t head_count, size_t head);
+
 void model_attention_run(const struct attention *attention, struct pool *pool);
 
 #endif

@@ -105,10 +105,10 @@ static void route_row(struct forward *f, size_t row)
 static void run_expert(struct forward *f, const struct matrix *gate, const struct matrix *up,
                        const struct matrix *down, const float *x, float *y)
 {
-    const struct product inner[] = {model_product(gate, f->s->gate, NULL),
-                                    model_product(up, f->s->up, NULL)};
+    const struct product inner[] = {model_product(up, f->s->up, NULL),
+                                    model_product(gate, f->s->gate, NULL)};
     f->ffn_dim = up->rows;
-    model_multiply(f, x, up->cols, inner, 2);
+    model_multiply(f, x, up->cols, inner, gate->rows != 0 ? 2 : 1);
     model_each_row(f, model_activate_row, up->rows * 2);
     const struct product outer = model_product(down, y, NULL);
     model_multiply(f, f->s->gate, down->cols, &outer, 1);
@@ -132,12 +132,13 @@ static void take_expert(struct forward *f, uint32_t number)
     const struct expert *expert = &f->layer->experts[number];
     struct scratch *s = f->s;
     size_t dim = f->m->h.embed_dim, count = 0;
+    const float *x = model_ffn_input(f);
     struct forward part = *f;
     float weight;
 
     for (size_t row = 0; row < f->row_count; row++) {
         if (weight_of(f, row, number, &weight)) {
-            memcpy(s->expert_in + count++ * dim, s->norm + row * dim, dim * sizeof(float));
+            memcpy(s->expert_in + count++ * dim, x + row * dim, dim * sizeof(float));
         }
     }
     if (count == 0) {
@@ -161,7 +162,7 @@ static void take_expert(struct forward *f, uint32_t number)
 static void share_row(struct forward *f, size_t row)
 {
     size_t dim = f->m->h.embed_dim;
-    const float *x = f->s->norm + row * dim, *w = f->layer->shared_gate;
+    const float *x = model_ffn_input(f) + row * dim, *w = f->layer->shared_gate;
     float *sum = f->s->expert_sum + row * dim;
     double score = 0;
     for (size_t i = 0; i < dim; i++) {
@@ -178,12 +179,13 @@ void model_run_experts(struct forward *f)
     const struct layer *layer = f->layer;
     struct scratch *s = f->s;
     size_t dim = f->m->h.embed_dim, bytes = f->row_count * dim * sizeof(float);
+    const float *x = model_ffn_input(f);
 
     const struct product scores = model_product(&layer->router, s->route, NULL);
-    model_multiply(f, s->norm, dim, &scores, 1);
+    model_multiply(f, x, dim, &scores, 1);
     model_each_row(f, route_row, (size_t)f->m->h.expert_count * f->m->h.expert_used);
     if (layer->up.rows != 0) {
-        run_expert(f, &layer->gate, &layer->up, &layer->down, s->norm, s->expert_sum);
+        run_expert(f, &layer->gate, &layer->up, &layer->down, x, s->expert_sum);
     } else {
         memset(s->expert_sum, 0, bytes);
     }

@@ -32,8 +32,10 @@
 
 /* What happens to a row between two blocks. */
 struct join {
-    bool adds_block;        /* the block's output in s->norm is still to be added to x, */
-    const float *post_norm; /* after this norm */
+    bool adds_block; /* the block's output in s->norm is still to be added to x, */
+    /* after this norm, or as the norm of the sum: */
+    const float *post_norm, *post_norm_bias;
+    const float *again, *again_bias; /* x = norm(x + sum) once more, by these; or NULL */
     /* norm(x) to s->norm and s->side, by weight and bias; not without has_norm or side. */
     bool has_norm, has_side;
     const float *weight, *bias, *side_weight, *side_bias;
@@ -112,6 +114,12 @@ static void embed_row(struct forward *f, size_t row)
         codec_decode_row(w->pos_type, w->pos_rows + f->rows[row].pos * w->pos_row_bytes, add, dim);
         f->k->add(x, add, x, dim);
     }
+    if (w->type_rows) {
+        float *add = f->s->norm + row * dim;
+        size_t type = size_min(f->rows[row].type, w->type_count - 1);
+        codec_decode_row(w->type_type, w->type_rows + type * w->type_row_bytes, add, dim);
+        f->k->add(x, add, x, dim);
+    }
     if (w->embed_norm) {
         model_normalize(f, x, w->embed_norm, w->embed_norm_bias, x, dim);
     }
@@ -120,6 +128,12 @@ static void embed_row(struct forward *f, size_t row)
         model_rope_table(m->rope_freq[i], m->rope_magnitude[i], pairs, f->rows[row].pos,
                          f->s->cos + at, f->s->sin + at);
     }
+}
+
+void model_embed(struct forward *f)
+{
+    const struct hparams *h = &f->m->h;
+    model_each_row(f, embed_row, (size_t)h->embed_dim * 2 + h->rope.dim * 32);
 }
 
 /* ---- between blocks ---- */
@@ -134,13 +148,29 @@ void model_normalize(const struct forward *f, const float *x, const float *w, co
     }
 }
 
+/* x = norm(x + y), and once more with x in the place of y where the layer has a second norm. */
+static void norm_sum(const struct forward *f, float *x, float *y, size_t dim)
+{
+    const struct join *join = f->join;
+    f->k->add(x, y, y, dim);
+    if (!join->again) {
+        model_normalize(f, y, join->post_norm, join->post_norm_bias, x, dim);
+        return;
+    }
+    model_normalize(f, y, join->post_norm, join->post_norm_bias, y, dim);
+    f->k->add(x, y, y, dim);
+    model_normalize(f, y, join->again, join->again_bias, x, dim);
+}
+
 /* x += the block's output; norm = the next block's input. */
 static void join_row(struct forward *f, size_t row)
 {
     const struct join *join = f->join;
     size_t dim = f->m->h.embed_dim;
     float *x = f->s->x + row * dim, *norm = f->s->norm + row * dim;
-    if (join->adds_block) {
+    if (join->adds_block && f->m->h.traits->norm_place == NORM_OF_SUM) {
+        norm_sum(f, x, norm, dim);
+    } else if (join->adds_block) {
         if (join->post_norm) {
             model_normalize(f, norm, join->post_norm, NULL, norm, dim);
         }
@@ -165,15 +195,23 @@ static void join_rows(struct forward *f, const struct join *join)
     model_each_row(f, join_row, (size_t)f->m->h.embed_dim * 3);
 }
 
+/* False where the layer's attention reads x itself. */
+static bool has_attention_norm(const struct forward *f)
+{
+    const struct traits *t = f->m->h.traits;
+    return traits_norm_input(t) && (f->layer->attn_norm || !t->has_open_start);
+}
+
 /* Before attention. A parallel layer prepares the input of its ffn as well. */
-static void enter_attention(struct forward *f, const struct layer *before)
+void model_enter_attention(struct forward *f, const struct layer *before)
 {
     const struct layer *layer = f->layer;
     bool has_second = layer->attn_norm_2 != NULL, has_ffn = layer->ffn_norm != NULL;
     const struct join join = {
         .adds_block = before != NULL,
         .post_norm = before ? before->ffn_post_norm : NULL,
-        .has_norm = f->m->h.traits->norm_place != NORM_AFTER,
+        .post_norm_bias = before ? before->ffn_post_norm_bias : NULL,
+        .has_norm = has_attention_norm(f),
         .weight = has_second ? layer->attn_norm_2 : layer->attn_norm,
         .bias = has_second ? layer->attn_norm_2_bias : layer->attn_norm_bias,
         .has_side = layer->is_parallel,
@@ -183,16 +221,28 @@ static void enter_attention(struct forward *f, const struct layer *before)
     join_rows(f, &join);
 }
 
-static void enter_ffn(struct forward *f)
+void model_enter_ffn(struct forward *f)
 {
     const struct layer *layer = f->layer;
+    const bool is_sum = f->m->h.traits->norm_place == NORM_OF_SUM;
     const struct join join = {
         .adds_block = true,
         .post_norm = layer->attn_post_norm,
-        .has_norm = f->m->h.traits->norm_place != NORM_AFTER && !layer->is_parallel,
+        .post_norm_bias = layer->attn_post_norm_bias,
+        .again = is_sum ? layer->attn_norm_2 : NULL,
+        .again_bias = is_sum ? layer->attn_norm_2_bias : NULL,
+        .has_norm = traits_norm_input(f->m->h.traits) && !layer->is_parallel,
         .weight = layer->ffn_norm,
         .bias = layer->ffn_norm_bias,
     };
+    join_rows(f, &join);
+}
+
+void model_leave(struct forward *f)
+{
+    const struct join join = {.adds_block = true,
+                              .post_norm = f->layer->ffn_post_norm,
+                              .post_norm_bias = f->layer->ffn_post_norm_bias};
     join_rows(f, &join);
 }
 
@@ -200,7 +250,7 @@ void model_activate_row(struct forward *f, size_t row)
 {
     size_t dim = f->ffn_dim;
     enum ffn_act activation = f->m->h.traits->activation;
-    bool is_gated = f->m->h.traits->gate != GATE_NONE;
+    bool is_gated = f->m->h.gate != GATE_NONE;
     float *up = f->s->up + row * dim, *y = f->s->gate + row * dim;
     const float *x = is_gated ? y : up, *z = is_gated ? up : NULL;
     if (activation == ACT_GELU) {
@@ -245,8 +295,7 @@ struct product model_product(const struct matrix *w, float *y, const float *bias
 
 /* ---- blocks ---- */
 
-/* Leaves only the rows that want logits, in their order. */
-static void keep_wanted(struct forward *f)
+void model_keep_wanted(struct forward *f)
 {
     size_t dim = f->m->h.embed_dim, q_dim = (size_t)f->shape->head_count * f->m->h.key_dim;
     size_t kept = 0;
@@ -267,6 +316,24 @@ static void keep_wanted(struct forward *f)
     f->row_count = kept;
 }
 
+void model_project(struct forward *f)
+{
+    const struct layer *layer = f->layer;
+    struct scratch *s = f->s;
+    const struct product qkv[] = {model_product(&layer->q, s->q, layer->q_bias),
+                                  model_product(&layer->k, s->k, layer->k_bias),
+                                  model_product(&layer->v, s->v, layer->v_bias)};
+    model_multiply(f, has_attention_norm(f) ? s->norm : s->x, f->m->h.embed_dim, qkv, 3);
+    model_each_row(f, model_store_row, qkv[0].w->rows + 2 * qkv[1].w->rows);
+}
+
+void model_mix_heads(struct forward *f)
+{
+    const struct layer *layer = f->layer;
+    const struct product out = model_product(&layer->out, f->s->norm, layer->out_bias);
+    model_multiply(f, f->s->attn, layer->out.cols, &out, 1);
+}
+
 static void run_attention(struct forward *f, bool is_last)
 {
     struct model *m = f->m;
@@ -276,13 +343,9 @@ static void run_attention(struct forward *f, bool is_last)
     size_t kv_heads = f->shape->kv_head_count;
     size_t element = m->params.kv_type == KV_F32 ? 4 : 2;
 
-    const struct product qkv[] = {model_product(&layer->q, s->q, layer->q_bias),
-                                  model_product(&layer->k, s->k, layer->k_bias),
-                                  model_product(&layer->v, s->v, layer->v_bias)};
-    model_multiply(f, h->traits->norm_place == NORM_AFTER ? s->x : s->norm, h->embed_dim, qkv, 3);
-    model_each_row(f, model_store_row, qkv[0].w->rows + 2 * qkv[1].w->rows);
+    model_project(f);
     if (is_last) {
-        keep_wanted(f);
+        model_keep_wanted(f);
     }
     const struct attention attention = {
         .kernels = f->k,
@@ -310,23 +373,36 @@ static void run_attention(struct forward *f, bool is_last)
     if (f->row_count > 0) {
         model_attention_run(&attention, m->pool);
     }
-    const struct product out = model_product(&layer->out, s->norm, layer->out_bias);
-    model_multiply(f, s->attn, layer->out.cols, &out, 1);
+    model_mix_heads(f);
+}
+
+const float *model_ffn_input(const struct forward *f)
+{
+    return f->layer->is_parallel               ? f->s->side
+           : traits_norm_input(f->m->h.traits) ? f->s->norm
+                                               : f->s->x;
 }
 
 static void run_ffn(struct forward *f)
 {
     const struct layer *layer = f->layer;
     struct scratch *s = f->s;
-    const float *x = layer->is_parallel                         ? s->side
-                     : f->m->h.traits->norm_place == NORM_AFTER ? s->x
-                                                                : s->norm;
+    const float *x = model_ffn_input(f);
     const struct product gate_up[] = {model_product(&layer->up, s->up, layer->up_bias),
                                       model_product(&layer->gate, s->gate, layer->gate_bias)};
     model_multiply(f, x, f->m->h.embed_dim, gate_up, layer->gate.rows != 0 ? 2 : 1);
     model_each_row(f, model_activate_row, (size_t)f->shape->ffn_dim * 2);
     const struct product down = model_product(&layer->down, s->norm, layer->down_bias);
     model_multiply(f, s->gate, f->shape->ffn_dim, &down, 1);
+}
+
+void model_feed_forward(struct forward *f)
+{
+    if (f->layer->experts) {
+        model_run_experts(f);
+    } else {
+        run_ffn(f);
+    }
 }
 
 static void run_head(struct forward *f, float *logits)
@@ -356,6 +432,7 @@ static void run_head(struct forward *f, float *logits)
 static void check_batch(const struct model *m, const struct model_batch *batch)
 {
     size_t wanted = 0;
+    assert(!m->h.traits->is_encoder);
     assert(batch->row_count <= m->params.batch_rows_max);
     assert(batch->seq_count <= m->params.sequences_max);
     for (size_t i = 0; i < batch->row_count; i++) {
@@ -383,20 +460,16 @@ void model_forward(struct model *m, const struct model_batch *batch, float *logi
                         .row_count = batch->row_count};
     check_batch(m, batch);
     mem_guard_begin();
-    model_each_row(&f, embed_row, (size_t)m->h.embed_dim * 2 + m->h.rope.dim * 32);
+    model_embed(&f);
     for (uint32_t i = 0; i < m->h.layer_count && f.row_count > 0; i++) {
         const struct layer *before = f.layer;
         f.layer = &m->layout.weights.layers[i];
         f.shape = &m->h.layers[i];
         f.ffn_dim = f.shape->ffn_dim;
-        enter_attention(&f, before);
+        model_enter_attention(&f, before);
         run_attention(&f, i + 1 == m->h.layer_count);
-        enter_ffn(&f);
-        if (f.layer->experts) {
-            model_run_experts(&f);
-        } else {
-            run_ffn(&f);
-        }
+        model_enter_ffn(&f);
+        model_feed_forward(&f);
     }
     if (f.row_count > 0) {
         run_head(&f, logits);

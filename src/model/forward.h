@@ -21,6 +21,37 @@ struct forward {
 
 typedef void row_fn(struct forward *f, size_t row);
 
+/* ---- the steps of the pass, for f->rows; encoder.c runs them as well ---- */
+
+/* x = the embedding of each row; its cos and sin. */
+void model_embed(struct forward *f);
+
+/* x += the output of the layer `before` (NULL: none); then the input of f->layer's attention. */
+void model_enter_attention(struct forward *f, const struct layer *before);
+
+/* Queries to s->q, keys and values to the pages. */
+void model_project(struct forward *f);
+
+/* s->norm = W_out attn. */
+void model_mix_heads(struct forward *f);
+
+/* x += s->norm; then the input of the feed-forward block. */
+void model_enter_ffn(struct forward *f);
+
+/* s->norm = the output of the feed-forward block, with or without experts. */
+void model_feed_forward(struct forward *f);
+
+/* x += the output of f->layer, the last one. */
+void model_leave(struct forward *f);
+
+/* Leaves only the rows that want something, in their order. */
+void model_keep_wanted(struct forward *f);
+
+/* What the feed-forward block reads. */
+const float *model_ffn_input(const struct forward *f);
+
+/* ---- what they are made of ---- */
+
 /* Calls fn for each row; `width` is about how many floats it touches. */
 void model_each_row(struct forward *f, row_fn *fn, size_t width);
 

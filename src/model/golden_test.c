@@ -117,7 +117,9 @@ static void test_families(void **state)
 {
     (void)state;
     for (size_t i = 0; model_traits_at(i); i++) {
-        check_levels(model_traits_at(i)->proof, 5e-6, 1e-9);
+        if (!model_traits_at(i)->is_encoder) { /* encoder_test.c */
+            check_levels(model_traits_at(i)->proof, 5e-6, 1e-9);
+        }
     }
 }
 

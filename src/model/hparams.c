@@ -278,8 +278,10 @@ static bool read_pattern(struct reader *r, struct hparams *h, uint32_t window)
         read_u32(r, h, "attention.sliding_window_pattern", &period, 0, UINT32_MAX);
     }
     for (uint32_t i = 0; i < h->layer_count && !r->failed; i++) {
-        bool has_window = is_array ? gguf_item_i64(&entry->value, i) != 0
-                                   : period == 0 || i % period < period - 1;
+        bool has_window =
+            is_array ? gguf_item_i64(&entry->value, i) != 0
+                     : period == 0 ||
+                           (h->traits->has_wide_first ? i % period != 0 : i % period < period - 1);
         h->layers[i].window = has_window ? window : 0;
     }
     return !r->failed;
@@ -323,14 +325,18 @@ static void read_scale(struct reader *r, const struct hparams *h, const char *na
 static bool read_expert_layers(struct reader *r, struct hparams *h)
 {
     const struct traits *t = h->traits;
-    uint32_t dense = 0, step = 1;
+    uint32_t dense = 0, step = 1, period = 0;
     h->has_plain_weights = t->has_plain_weights;
     if (t->has_leading_dense) {
         read_u32(r, h, "leading_dense_block_count", &dense, 0, h->layer_count);
         read_u32(r, h, "interleave_moe_layer_step", &step, 1, MODEL_LAYERS_MAX);
     }
+    if (t->has_expert_period) {
+        read_u32(r, h, "moe_every_n_layers", &period, 0, MODEL_LAYERS_MAX);
+    }
     for (uint32_t i = 0; i < h->layer_count && !r->failed; i++) {
-        h->layers[i].has_experts = i >= dense && (i + 1) % step == 0;
+        h->layers[i].has_experts = t->has_expert_period ? period != 0 && i % period == 1
+                                                        : i >= dense && (i + 1) % step == 0;
     }
     if (!r->failed && t->has_gating_keys && !t->has_sigmoid) {
         bool is_one = false;
@@ -479,6 +485,21 @@ static void read_vocab_count(struct reader *r, struct hparams *h)
     read_u32(r, h, "vocab_size", &h->vocab_count, 1, MODEL_WIDTH_MAX);
 }
 
+/* A file that does not say how to pool gets the mean. */
+static bool read_pooling(struct reader *r, struct hparams *h)
+{
+    uint32_t pooling = POOLING_MEAN;
+    h->is_causal = !h->traits->is_encoder;
+    if (r->failed ||
+        !gguf_get_bool(r->gguf, key_of(r, h, "attention.causal"), &h->is_causal, NULL, r->err)) {
+        r->failed = true;
+        return false;
+    }
+    h->has_pooling_key = read_u32(r, h, "pooling_type", &pooling, 0, POOLING_RANK);
+    h->pooling = (enum pooling)pooling;
+    return !r->failed;
+}
+
 static void set_default_scales(struct hparams *h)
 {
     const struct traits *t = h->traits;
@@ -558,6 +579,7 @@ bool model_hparams_read(struct hparams *h, const struct gguf *gguf, struct err *
     if (!find_traits(h, gguf, err)) {
         return false;
     }
+    h->gate = h->traits->gate;
     need_u32(&r, h, "block_count", &h->layer_count, 1, MODEL_LAYERS_MAX);
     need_u32(&r, h, "embedding_length", &h->embed_dim, 1, MODEL_WIDTH_MAX);
     need_u32(&r, h, "context_length", &h->ctx_train_tokens, 1, MODEL_CTX_MAX);
@@ -582,5 +604,5 @@ bool model_hparams_read(struct hparams *h, const struct gguf *gguf, struct err *
         return fail_value(&r, h->max.head_count, "the heads are too many for their size");
     }
     read_vocab_count(&r, h);
-    return !r.failed && read_scales(&r, h);
+    return read_pooling(&r, h) && read_scales(&r, h);
 }

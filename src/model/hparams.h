@@ -42,7 +42,9 @@ struct rope_params {
 
 struct layer_shape {
     uint32_t head_count, kv_head_count, ffn_dim;
-    uint32_t window; /* a row sees so many positions, itself included; 0: all */
+    /* A row sees so many positions, itself included; 0: all. In an encoder: half as many in each
+     * direction, and itself. */
+    uint32_t window;
     bool has_experts;
     bool turns; /* its heads are rotated, by this table: */
     enum rope_table table;
@@ -50,6 +52,7 @@ struct layer_shape {
 
 struct hparams {
     const struct traits *traits;
+    enum ffn_gate gate; /* never GATE_AS_IS once the layout is made */
     uint32_t layer_count, embed_dim, ctx_train_tokens;
     uint32_t vocab_count;        /* as the metadata say; 0 when they do not, see layout.h */
     uint32_t key_dim, value_dim; /* of one head */
@@ -66,6 +69,9 @@ struct hparams {
     double alibi_bias; /* head h of n adds -slope(h, n, this) * distance to its scores; 0: none */
     /* Queries are multiplied by 1 + scale * ln(1 + floor(pos / rope.ctx_original)). */
     double temperature_scale; /* 0: none */
+    bool is_causal;           /* a row sees only what stands before it, and itself */
+    enum pooling pooling;     /* as the key says, else the mean: */
+    bool has_pooling_key;
     /* 0 without experts. Every row takes `used` of them, and the shared one if it has a width. */
     uint32_t expert_count, expert_used, expert_ffn_dim, shared_ffn_dim;
     bool has_sigmoid, has_plain_weights; /* of the router; see traits */

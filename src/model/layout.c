@@ -27,6 +27,7 @@ enum presence {
     SECOND_NORM,
     POST_NORM,
     POST_AS_FFN_NORM,
+    SUM_NORM,
     QK_NORM,
     QK_NORM_BIAS,
     GATE,
@@ -75,6 +76,8 @@ static const struct slot slots[] = {
     MATRIX("attn_output.weight", out, W_MIX, W_EMBED, NEEDED),
     VECTOR("attn_output.bias", out_bias, W_EMBED, OPTIONAL),
     VECTOR("post_attention_norm.weight", attn_post_norm, W_EMBED, POST_NORM),
+    VECTOR("attn_output_norm.weight", attn_post_norm, W_EMBED, SUM_NORM),
+    VECTOR("attn_output_norm.bias", attn_post_norm_bias, W_EMBED, SUM_NORM),
     VECTOR("post_attention_norm.weight", ffn_norm, W_EMBED, POST_AS_FFN_NORM),
     VECTOR("ffn_norm.weight", ffn_norm, W_EMBED, FFN_NORM),
     VECTOR("ffn_norm.bias", ffn_norm_bias, W_EMBED, FFN_NORM_BIAS),
@@ -91,6 +94,8 @@ static const struct slot slots[] = {
     VECTOR("exp_probs_b.bias", router_bias, W_EXPERTS, ROUTER_BIAS),
     VECTOR("ffn_gate_inp_shexp.weight", shared_gate, W_EMBED, SHARED_GATE),
     VECTOR("post_ffw_norm.weight", ffn_post_norm, W_EMBED, POST_NORM),
+    VECTOR("layer_output_norm.weight", ffn_post_norm, W_EMBED, SUM_NORM),
+    VECTOR("layer_output_norm.bias", ffn_post_norm_bias, W_EMBED, SUM_NORM),
 };
 
 enum { SLOT_COUNT = sizeof slots / sizeof slots[0] };
@@ -112,12 +117,12 @@ static enum taking ffn_norm_taking(const struct hparams *h)
     return has_none ? TAKE_NOT : t->residual == RESIDUAL_BY_FFN_NORM ? TAKE_IF_THERE : TAKE_ALWAYS;
 }
 
-static enum taking presence_of(enum presence presence, const struct hparams *h,
-                               const struct layer_shape *shape, bool is_fused, bool has_ffn_norm)
+static enum taking presence_of(enum presence presence, const struct hparams *h, uint32_t index,
+                               bool is_fused, bool has_ffn_norm)
 {
     const struct traits *t = h->traits;
-    bool is_normed = t->norm_place != NORM_AFTER && !t->has_bare_norms;
-    bool is_dense = !shape->has_experts;
+    bool is_normed = traits_norm_input(t) && !t->has_bare_norms;
+    bool is_dense = !h->layers[index].has_experts;
     switch (presence) {
     case NEEDED:
         return TAKE_ALWAYS;
@@ -127,7 +132,9 @@ static enum taking presence_of(enum presence presence, const struct hparams *h,
     case SPLIT_BIAS:
         return is_fused ? TAKE_NOT : presence == SPLIT ? TAKE_ALWAYS : TAKE_IF_THERE;
     case PRE_NORM:
-        return is_normed ? TAKE_ALWAYS : TAKE_NOT;
+        return !is_normed                        ? TAKE_NOT
+               : t->has_open_start && index == 0 ? TAKE_IF_THERE
+                                                 : TAKE_ALWAYS;
     case PRE_NORM_BIAS:
         return is_normed ? bias_taking(t) : TAKE_NOT;
     case FFN_NORM:
@@ -135,10 +142,15 @@ static enum taking presence_of(enum presence presence, const struct hparams *h,
     case FFN_NORM_BIAS:
         return has_ffn_norm ? bias_taking(t) : TAKE_NOT;
     case SECOND_NORM:
-        return t->residual == RESIDUAL_PARALLEL && t->norm_bias != NORM_BIAS_NONE ? TAKE_IF_THERE
-                                                                                  : TAKE_NOT;
+        return (t->residual == RESIDUAL_PARALLEL && t->norm_bias != NORM_BIAS_NONE) ||
+                       t->norm_place == NORM_OF_SUM
+                   ? TAKE_IF_THERE
+                   : TAKE_NOT;
     case POST_NORM:
-        return t->norm_place != NORM_BEFORE ? TAKE_ALWAYS : TAKE_NOT;
+        return t->norm_place == NORM_AFTER || t->norm_place == NORM_BEFORE_AND_AFTER ? TAKE_ALWAYS
+                                                                                     : TAKE_NOT;
+    case SUM_NORM:
+        return t->norm_place == NORM_OF_SUM ? TAKE_ALWAYS : TAKE_NOT;
     case POST_AS_FFN_NORM:
         return t->has_post_norm_as_ffn ? TAKE_ALWAYS : TAKE_NOT;
     case QK_NORM:
@@ -148,11 +160,11 @@ static enum taking presence_of(enum presence presence, const struct hparams *h,
     case QK_NORM_BIAS:
         return t->qk_norm == QK_WHOLE_MAYBE ? TAKE_IF_THERE : TAKE_NOT;
     case GATE:
-        return is_dense && t->gate == GATE_OWN ? TAKE_ALWAYS : TAKE_NOT;
+        return is_dense && h->gate == GATE_OWN ? TAKE_ALWAYS : TAKE_NOT;
     case GATE_BIAS:
-        return !is_dense || t->gate == GATE_IN_UP ? TAKE_NOT : TAKE_IF_THERE;
+        return !is_dense || h->gate == GATE_IN_UP ? TAKE_NOT : TAKE_IF_THERE;
     case UP:
-        return !is_dense || t->gate == GATE_IN_UP ? TAKE_NOT : TAKE_ALWAYS;
+        return !is_dense || h->gate == GATE_IN_UP ? TAKE_NOT : TAKE_ALWAYS;
     case DOWN:
         return is_dense ? TAKE_ALWAYS : TAKE_NOT;
     case DOWN_BIAS:
@@ -357,7 +369,7 @@ static bool take_fused_up(struct placer *p, const struct hparams *h, uint32_t in
 {
     uint64_t rows = h->layers[index].ffn_dim;
     char name[64];
-    if (h->traits->gate != GATE_IN_UP) {
+    if (h->gate != GATE_IN_UP || h->layers[index].has_experts) {
         return true;
     }
     snprintf(name, sizeof name, "blk.%u.ffn_up.weight", index);
@@ -404,8 +416,8 @@ static bool take_experts(struct placer *p, const struct hparams *h, uint32_t ind
     }
     l->weights.layers[index].experts = l->weights.experts + (size_t)index * h->expert_count;
     bool ok =
-        take_stack(p, h, index, "ffn_gate_exps", h->embed_dim, ffn,
-                   offsetof(struct expert, gate)) &&
+        (h->gate == GATE_NONE || take_stack(p, h, index, "ffn_gate_exps", h->embed_dim, ffn,
+                                            offsetof(struct expert, gate))) &&
         take_stack(p, h, index, "ffn_up_exps", h->embed_dim, ffn, offsetof(struct expert, up)) &&
         take_stack(p, h, index, "ffn_down_exps", ffn, h->embed_dim, offsetof(struct expert, down));
     /* A token reads those it uses. */
@@ -426,7 +438,7 @@ static bool take_layer(struct placer *p, const struct hparams *h, uint32_t index
     bool is_fused = layer->q.rows != 0;
     for (size_t i = 0; i < SLOT_COUNT; i++) {
         const struct slot *slot = &slots[i];
-        enum taking taking = presence_of(slot->presence, h, shape, is_fused, has_ffn_norm);
+        enum taking taking = presence_of(slot->presence, h, index, is_fused, has_ffn_norm);
         char name[64];
         if (taking == TAKE_NOT) {
             continue;
@@ -447,6 +459,22 @@ static bool take_layer(struct placer *p, const struct hparams *h, uint32_t index
     return true;
 }
 
+/* Row 0 is that of the only text, or of the first of a pair; row 1 that of the second. */
+static bool take_types(struct placer *p, const struct hparams *h)
+{
+    struct weights *w = &p->layout->weights;
+    const struct gguf_tensor *types = gguf_find_tensor(p->gguf, STR("token_types.weight"));
+    if (!h->traits->has_token_types || !types) {
+        return true;
+    }
+    w->type_type = types->type;
+    w->type_row_bytes = types->row_bytes;
+    w->type_count = types->dims[1];
+    return (types->dims[1] > 0 || fail_shape(p, types, "at least one row")) &&
+           check_shape(p, types, h->embed_dim, types->dims[1], false) &&
+           place(p, WEIGHT_ROWS, types, &w->type_rows);
+}
+
 /* What stands before the first layer besides the embedding. */
 static bool take_start(struct placer *p, const struct hparams *h)
 {
@@ -465,22 +493,79 @@ static bool take_start(struct placer *p, const struct hparams *h)
         }
         p->layout->has_positions = true;
     }
+    if (!take_types(p, h)) {
+        return false;
+    }
     if (!t->has_embedding_norm) {
         return true;
     }
     return take(p, "token_embd_norm.weight", WEIGHT_VECTOR, 1, h->embed_dim, true,
                 &w->embed_norm) &&
-           take(p, "token_embd_norm.bias", WEIGHT_VECTOR, 1, h->embed_dim, true,
-                &w->embed_norm_bias);
+           (bias_taking(t) == TAKE_NOT || take(p, "token_embd_norm.bias", WEIGHT_VECTOR, 1,
+                                               h->embed_dim, true, &w->embed_norm_bias));
+}
+
+static bool take_rope_factors(struct placer *p, const struct hparams *h)
+{
+    struct weights *w = &p->layout->weights;
+    uint64_t pairs = h->rope.dim / 2;
+    return pairs == 0 ||
+           (take(p, "rope_freqs.weight", WEIGHT_VECTOR, 1, pairs, false, &w->rope_factors) &&
+            take(p, "rope_factors_short.weight", WEIGHT_VECTOR, 1, pairs, false, &w->rope_short) &&
+            take(p, "rope_factors_long.weight", WEIGHT_VECTOR, 1, pairs, false, &w->rope_long));
+}
+
+/* NeoBERT's has a name of its own. */
+static const char *output_norm_name(const struct placer *p)
+{
+    static const char other[] = "enc.output_norm.weight";
+    return gguf_find_tensor(p->gguf, str_of(other)) ? other : "output_norm.weight";
+}
+
+/* A matrix with so many columns, of as many rows as it has, if it is there. */
+static bool take_dense(struct placer *p, const char *name, uint64_t cols, struct matrix *out)
+{
+    const struct gguf_tensor *tensor = gguf_find_tensor(p->gguf, str_of(name));
+    if (!tensor) {
+        return true;
+    }
+    if (tensor->dims[1] == 0 || tensor->dims[1] > MODEL_WIDTH_MAX) {
+        return fail_shape(p, tensor, "one row or more");
+    }
+    return take(p, name, WEIGHT_MATRIX, cols, tensor->dims[1], true, out);
+}
+
+/* What makes vectors and classes of pooled hidden states. Any family's file may have them. */
+static bool take_head(struct placer *p, const struct hparams *h)
+{
+    struct head *head = &p->layout->weights.head;
+    uint64_t width = h->embed_dim;
+    if (!take_dense(p, "cls.weight", width, &head->dense)) {
+        return false;
+    }
+    width = head->dense.rows != 0 ? head->dense.rows : width;
+    if ((head->dense.rows != 0 &&
+         (!take(p, "cls.bias", WEIGHT_VECTOR, 1, width, false, &head->dense_bias) ||
+          !take(p, "cls.norm.weight", WEIGHT_VECTOR, 1, width, false, &head->norm))) ||
+        !take_dense(p, "cls.output.weight", width, &head->out) ||
+        (head->out.rows != 0 &&
+         !take(p, "cls.output.bias", WEIGHT_VECTOR, 1, head->out.rows, false, &head->out_bias)) ||
+        !take_dense(p, "dense_2.weight", h->embed_dim, &head->dense_2)) {
+        return false;
+    }
+    width = head->dense_2.rows != 0 ? head->dense_2.rows : h->embed_dim;
+    return take_dense(p, "dense_3.weight", width, &head->dense_3);
 }
 
 static bool take_end(struct placer *p, const struct hparams *h)
 {
     struct weights *w = &p->layout->weights;
     const struct traits *t = h->traits;
-    uint64_t pairs = h->rope.dim / 2;
+    if (t->norm_place == NORM_OF_SUM) {
+        return take_rope_factors(p, h);
+    }
     if (!t->has_bare_norms &&
-        !take(p, "output_norm.weight", WEIGHT_VECTOR, 1, h->embed_dim, true, &w->output_norm)) {
+        !take(p, output_norm_name(p), WEIGHT_VECTOR, 1, h->embed_dim, true, &w->output_norm)) {
         return false;
     }
     if (bias_taking(t) != TAKE_NOT && !take(p, "output_norm.bias", WEIGHT_VECTOR, 1, h->embed_dim,
@@ -490,10 +575,18 @@ static bool take_end(struct placer *p, const struct hparams *h)
     if (!take(p, "output.bias", WEIGHT_VECTOR, 1, h->vocab_count, false, &w->output_bias)) {
         return false;
     }
-    return pairs == 0 ||
-           (take(p, "rope_freqs.weight", WEIGHT_VECTOR, 1, pairs, false, &w->rope_factors) &&
-            take(p, "rope_factors_short.weight", WEIGHT_VECTOR, 1, pairs, false, &w->rope_short) &&
-            take(p, "rope_factors_long.weight", WEIGHT_VECTOR, 1, pairs, false, &w->rope_long));
+    return take_rope_factors(p, h);
+}
+
+/* GATE_AS_IS: files of one architecture come with a gate of its own, one in `up`, or none. */
+static void find_gate(const struct placer *p, struct hparams *h)
+{
+    const struct gguf_tensor *up = gguf_find_tensor(p->gguf, STR("blk.0.ffn_up.weight"));
+    if (h->gate == GATE_AS_IS) {
+        bool is_own = gguf_find_tensor(p->gguf, STR("blk.0.ffn_gate.weight")) != NULL;
+        bool is_inside = up && up->dims[1] == 2 * (uint64_t)h->layers[0].ffn_dim;
+        h->gate = is_own ? GATE_OWN : is_inside ? GATE_IN_UP : GATE_NONE;
+    }
 }
 
 static bool take_embedding(struct placer *p, struct hparams *h)
@@ -514,11 +607,14 @@ static bool take_embedding(struct placer *p, struct hparams *h)
     if (!check_shape(p, embed, h->embed_dim, h->vocab_count, false)) {
         return false;
     }
+    w->embed_type = embed->type;
+    w->embed_row_bytes = embed->row_bytes;
+    if (h->traits->is_encoder) {
+        return place(p, WEIGHT_ROWS, embed, &w->embed_rows);
+    }
     if (!output) {
         return place(p, WEIGHT_MATRIX, embed, &w->output);
     }
-    w->embed_type = embed->type;
-    w->embed_row_bytes = embed->row_bytes;
     return place(p, WEIGHT_ROWS, embed, &w->embed_rows) &&
            check_shape(p, output, h->embed_dim, h->vocab_count, false) &&
            place(p, WEIGHT_MATRIX, output, &w->output);
@@ -562,7 +658,7 @@ bool model_layout_init(struct layout *layout, struct hparams *h, const struct gg
     *layout = (struct layout){0};
     struct placer p = {.layout = layout, .gguf = gguf, .err = err};
     struct weights *w = &layout->weights;
-    size_t items_max = (size_t)h->layer_count * (SLOT_COUNT + 4 + 3 * (size_t)h->expert_count) + 16;
+    size_t items_max = (size_t)h->layer_count * (SLOT_COUNT + 4 + 3 * (size_t)h->expert_count) + 32;
 
     layout->items = MEM_ARRAY(struct weight_item, items_max);
     w->layers = MEM_ARRAY(struct layer, h->layer_count);
@@ -574,11 +670,12 @@ bool model_layout_init(struct layout *layout, struct hparams *h, const struct gg
         model_layout_deinit(layout);
         return false;
     }
+    find_gate(&p, h);
     bool ok = take_embedding(&p, h);
     for (uint32_t i = 0; i < h->layer_count && ok; i++) {
         ok = take_layer(&p, h, i);
     }
-    ok = ok && take_start(&p, h) && take_end(&p, h) && refuse_unknown(&p, h);
+    ok = ok && take_start(&p, h) && take_end(&p, h) && take_head(&p, h) && refuse_unknown(&p, h);
     if (!ok) {
         model_layout_deinit(layout);
     }

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/carve.h"
 #include "base/err.h"
 #include "gguf/gguf.h"
 #include "model/hparams.h"
@@ -29,7 +30,7 @@ struct layer {
     /* [embed_dim] or NULL. attn_norm_2 is that of the attention when it is not the ffn's. */
     const float *attn_norm, *attn_norm_bias, *attn_norm_2, *attn_norm_2_bias;
     const float *ffn_norm, *ffn_norm_bias;
-    const float *attn_post_norm, *ffn_post_norm;
+    const float *attn_post_norm, *ffn_post_norm, *attn_post_norm_bias, *ffn_post_norm_bias;
     const float *q_norm, *k_norm; /* see qk_norm of the family; or NULL */
     const float *q_norm_bias, *k_norm_bias;
     const float *q_bias, *k_bias, *v_bias, *out_bias, *gate_bias, *up_bias,
@@ -45,6 +46,15 @@ struct layer {
     bool has_fused_bias;      /* k_bias and v_bias stand behind q_bias in one tensor */
 };
 
+/* What follows the hidden states of a text besides the pooling; rows 0, NULL: not there.
+ *
+ *     classes   out(norm(act(dense x)))
+ *     vectors   dense_3(dense_2 x) */
+struct head {
+    struct matrix dense, out, dense_2, dense_3;
+    const float *dense_bias, *norm, *out_bias;
+};
+
 struct weights {
     struct layer *layers;   /* owned */
     struct expert *experts; /* owned; [layers][expert_count] or NULL */
@@ -52,10 +62,14 @@ struct weights {
     const float *embed_norm, *embed_norm_bias; /* or NULL */
     /* [rope.dim / 2] or NULL; short and long for contexts up to ctx_original and beyond. */
     const float *rope_factors, *rope_short, *rope_long;
-    struct matrix output; /* also the embedding when embed_rows is NULL */
+    struct matrix output; /* also the embedding when embed_rows is NULL; none in an encoder */
     const uint8_t *embed_rows;
     size_t embed_row_bytes;
     enum dtype embed_type;
+    const uint8_t *type_rows; /* of the first and second text of a pair, or NULL */
+    size_t type_row_bytes, type_count;
+    enum dtype type_type;
+    struct head head;
     const uint8_t *pos_rows; /* learned positions, [ctx_train_tokens], or NULL */
     size_t pos_row_bytes;
     enum dtype pos_type;
@@ -109,10 +123,10 @@ bool model_layout_init(struct layout *layout, struct hparams *h, const struct gg
                        struct err *err);
 void model_layout_deinit(struct layout *layout);
 
-/* The scratch for calls of `rows` rows and contexts of ctx tokens. With a base the pointers are
- * set; NULL only counts. Returns the bytes; 0 if they do not fit a size_t. */
-size_t model_layout_scratch(struct scratch *scratch, const struct hparams *h, size_t rows,
-                            size_t ctx, uint8_t *base);
+/* The scratch for calls of `rows` rows, of which `piece` go through a block at once, and contexts
+ * of ctx tokens. */
+void model_layout_scratch(struct carver *c, struct scratch *scratch, const struct hparams *h,
+                          size_t rows, size_t piece, size_t ctx);
 
 /* Decides ctx and pages and fills the plan; ERR_MEMORY when it does not fit. */
 bool model_layout_plan(struct layout *layout, const struct hparams *h, enum kv_type kv_type,

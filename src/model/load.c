@@ -201,6 +201,7 @@ static void fill_info(struct model *m, const struct gguf *gguf)
         .file_bytes = gguf->file_bytes,
         .read_bytes_per_token = m->layout.read_bytes,
         .macs_per_token = m->layout.macs,
+        .is_encoder = h->traits->is_encoder,
     };
     snprintf(m->info.architecture, sizeof m->info.architecture, "%s", h->traits->architecture);
     str_quote(m->info.name, name);
@@ -220,10 +221,12 @@ static bool reserve(struct model *m, struct err *err)
     }
     m->rope_freq[ROPE_TABLE_MAIN] = (double *)(void *)m->work;
     m->rope_freq[ROPE_TABLE_WINDOW] = m->rope_freq[ROPE_TABLE_MAIN] + m->h.rope.dim / 2;
-    size_t used = model_layout_scratch(&m->scratch, &m->h, m->params.batch_rows_max,
-                                       m->plan.ctx_tokens, m->work + m->plan.table_bytes);
-    assert(used == m->plan.scratch_bytes);
-    (void)used;
+    if (!m->h.traits->is_encoder) { /* its encoder takes it */
+        struct carver carver = {.base = m->work + m->plan.table_bytes};
+        model_layout_scratch(&carver, &m->scratch, &m->h, m->params.batch_rows_max,
+                             m->params.batch_rows_max, m->plan.ctx_tokens);
+        assert(carver.used == m->plan.scratch_bytes);
+    }
     return true;
 }
 

@@ -53,6 +53,7 @@ struct model_info {
     char name[128]; /* general.name, quoted for printing; empty if absent */
     uint32_t layer_count, embed_dim, head_count, kv_head_count, head_dim, ffn_dim, vocab_count;
     uint32_t ctx_train_tokens; /* the context the model was trained for */
+    bool is_encoder;           /* makes vectors or ranks of whole texts (encoder.h), no logits */
     uint64_t parameter_count;
     uint64_t file_bytes;
     char quantization[32];         /* most common type by bytes: "Q4_K" */
@@ -99,7 +100,8 @@ struct model_seq {
 struct model_row {
     int32_t token;
     uint32_t pos;
-    uint32_t seq; /* index in seqs */
+    uint32_t seq;  /* index in seqs */
+    uint16_t type; /* of encoders: 1 in the second text of a pair */
     bool wants_logits;
 };
 

@@ -18,13 +18,25 @@ static const char head[] =
     "far another engine, named in the golden, is from the same reference.\n\n"
     "| architecture | models | golden | other engine |\n|---|---|---|---|\n";
 
+static const char encoders[] =
+    "\n## Encoders\n\n"
+    "They make vectors of texts, or ranks of pairs of texts, and generate nothing. Proved like the "
+    "decoders: vectors within 3e-6\nof their range from "
+    "`tests/golden/encoder/encoder_reference.py`, a "
+    "batch the same bytes as its texts one by one.\nPooling (mean, first token, last token, "
+    "classes) "
+    "comes from the file; where it says nothing, it is the mean. Decoders\ncan be read the same "
+    "way.\n\n"
+    "| architecture | models | golden | other engine |\n|---|---|---|---|\n";
+
 static void add_row(struct buf *page, const struct traits *traits)
 {
     char path[512], file[128], line[512];
     struct err err = {0};
     size_t len = 0;
     snprintf(file, sizeof file, "%s.json", traits->proof);
-    char *text = os_file_slurp(fixture_path(path, file), 16 << 20, &len, &err);
+    snprintf(path, sizeof path, "%s/%s", traits->is_encoder ? TEST_ENCODERS : TEST_GOLDEN, file);
+    char *text = os_file_slurp(path, 16 << 20, &len, &err);
     assert_non_null(text);
     json_t *root = json_parse((struct str){text, len}, NULL, &err);
     assert_non_null(root);
@@ -40,6 +52,15 @@ static void add_row(struct buf *page, const struct traits *traits)
     mem_free(text);
 }
 
+static void add_rows(struct buf *page, bool are_encoders)
+{
+    for (size_t i = 0; model_traits_at(i); i++) {
+        if (model_traits_at(i)->is_encoder == are_encoders) {
+            add_row(page, model_traits_at(i));
+        }
+    }
+}
+
 static void test_page(void **state)
 {
     static const char path[] = TEST_ROOT "/docs/models.md";
@@ -48,9 +69,9 @@ static void test_page(void **state)
     size_t len = 0;
     (void)state;
     buf_add_text(&page, head);
-    for (size_t i = 0; model_traits_at(i); i++) {
-        add_row(&page, model_traits_at(i));
-    }
+    add_rows(&page, false);
+    buf_add_text(&page, encoders);
+    add_rows(&page, true);
     assert_false(page.failed);
     if (getenv("HEARTH_WRITE_DOCS")) {
         FILE *out = fopen(path, "w");

@@ -38,6 +38,7 @@ enum norm_place {
     NORM_BEFORE,           /* x + block(norm(x)) */
     NORM_AFTER,            /* x + norm(block(x)) */
     NORM_BEFORE_AND_AFTER, /* x + norm(block(norm(x))) */
+    NORM_OF_SUM,           /* norm(x + block(x)) */
 };
 
 /* The norm of queries and keys: of the family's kind, without bias unless the file has one. */
@@ -55,6 +56,7 @@ enum ffn_gate {
     GATE_OWN,   /* down(act(gate x) * (up x)) */
     GATE_IN_UP, /* the same; the rows of the gate stand before those of up, in one tensor */
     GATE_NONE,  /* down(act(up x)) */
+    GATE_AS_IS, /* one of these, as the tensors of the first layer are */
 };
 
 enum residual {
@@ -82,10 +84,14 @@ enum shared_expert {
 
 enum logit_scale { LOGIT_AS_IS, LOGIT_DIVIDED, LOGIT_MULTIPLIED };
 
+/* What becomes of the hidden states of an encoder's text when the file does not say more. */
+enum pooling { POOLING_NONE, POOLING_MEAN, POOLING_CLS, POOLING_LAST, POOLING_RANK };
+
 struct traits {
     const char *architecture; /* general.architecture, also the prefix of the keys */
     const char *models;       /* for people: which published models these are */
     const char *proof;        /* golden of tests/golden/model, without its suffix */
+    bool is_encoder;          /* every row sees the whole text, and there are no logits */
     enum rope_style rope;
     enum rope_layers rope_layers;
     enum norm_kind norm;
@@ -105,7 +111,9 @@ struct traits {
     bool has_sigmoid;       /* of the scores instead of softmax, without expert_gating_func */
     bool has_plain_weights; /* those of the chosen experts are not brought to a sum of 1 */
     bool has_expert_width;  /* expert_feed_forward_length; without: the dense one / used */
+    bool has_expert_period; /* only layers 1, 1 + n, ... have experts: moe_every_n_layers */
     bool has_bare_norms;    /* norms have no weights */
+    bool has_open_start;    /* the first layer's attention may come without its norm */
     bool has_late_qk_norm;  /* after the rotation instead of before */
     bool has_post_norm_as_ffn; /* the norm of the ffn is called post_attention_norm */
     bool has_half_ffn;         /* feed_forward_length counts gate and up */
@@ -120,12 +128,21 @@ struct traits {
     enum { POSITIONS_NONE, POSITIONS_NEEDED, POSITIONS_OPTIONAL } positions; /* learned */
     float alibi_bias; /* scores fall with the distance; < 0: as attention.max_alibi_bias says */
     uint32_t window_period;     /* the last of so many layers sees everything; 0: no windows */
+    bool has_wide_first;        /* the first of them does, not the last */
     uint32_t window_default;    /* tokens, without the key attention.sliding_window */
     bool has_plain_window_rope; /* layers with a window are rotated without context extension */
     float window_base;          /* their rope base without the key; 0: that of the others */
     float score_cap, logit_cap; /* soft caps without their keys; < 0: none without the key */
     uint32_t wide_scale_layers; /* at this depth scores are scaled by the width per head */
+    bool has_token_types;       /* token_types.weight is added to the embedding, if there */
+    bool has_mean_head;         /* classes are found from the mean, by GELU instead of tanh */
 };
+
+/* The blocks of these get norm(x), those of others x itself. */
+static inline bool traits_norm_input(const struct traits *t)
+{
+    return t->norm_place == NORM_BEFORE || t->norm_place == NORM_BEFORE_AND_AFTER;
+}
 
 /* NULL if the architecture is not supported. */
 const struct traits *model_traits_find(struct str architecture);

@@ -175,6 +175,11 @@ static bool open_weights(struct route_local *local,
     }
     local->params.threads = (uint32_t)pool_size(local->pool);
     local->model = model_load(local->gguf, &params, local->pool, progress, progress_arg, err);
+    if (local->model && model_info(local->model)->is_encoder) {
+        return err_set(err, ERR_ARCH,
+                       "architecture %s makes vectors of texts, it does not generate",
+                       model_info(local->model)->architecture);
+    }
     return local->model != NULL;
 }
 

@@ -36,6 +36,10 @@ def scalar(value):
         return struct.pack("<II", 4, value)
     if isinstance(value, float):
         return struct.pack("<If", 6, value)
+    if isinstance(value, list) and isinstance(value[0], str):
+        texts = [v.encode() for v in value]
+        return struct.pack("<IIQ", 9, 8, len(value)) + b"".join(
+            struct.pack("<Q", len(t)) + t for t in texts)
     if isinstance(value, list):
         return struct.pack("<IIQ", 9, 5, len(value)) + struct.pack("<%di" % len(value), *value)
     raw = value.encode()
