@@ -405,6 +405,12 @@ static void end(struct api_render *render, struct buf *out)
     buf_add_text(out, "}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
 }
 
+static void loading(double progress, struct buf *out)
+{
+    (void)progress; /* a ping has no room for it */
+    buf_add_text(out, "event: ping\ndata: {\"type\":\"ping\"}\n\n");
+}
+
 static void broken(struct api_render *render, const struct err *failure, struct buf *out)
 {
     (void)render;
@@ -440,6 +446,7 @@ const struct api_dialect api_anthropic_messages = {
     .event = event,
     .end = end,
     .broken = broken,
+    .loading = loading,
     .whole = whole,
     .tables = create_tables,
 };

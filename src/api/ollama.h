@@ -39,10 +39,14 @@ bool api_ollama_messages(struct gen_request *request, const struct api_field *fi
 
 /* GET /api/version, /api/tags, /api/ps. */
 void api_ollama_version(struct buf *out);
-void api_ollama_tags(struct route_registry *registry, struct buf *out);
-void api_ollama_ps(struct route_registry *registry, struct buf *out);
+bool api_ollama_tags(struct route_registry *registry, struct buf *out, struct err *err);
+bool api_ollama_ps(struct route_registry *registry, struct buf *out, struct err *err);
 
-/* POST /api/show. */
+/* "details":{..} of a model; a time as a string. */
+void api_ollama_details(const struct route_entry *entry, struct buf *out);
+void api_ollama_time(int64_t seconds, struct buf *out);
+
+/* POST /api/show. Reads the file of a model that is not loaded. */
 bool api_ollama_show(struct route_registry *registry, struct str body, struct buf *out,
                      struct err *err);
 

@@ -116,6 +116,12 @@ void api_openai_end(struct api_render *render, const char *object, struct buf *o
     buf_add_text(out, "data: [DONE]\n\n");
 }
 
+/* A comment: the specification of event streams has clients skip it. */
+void api_openai_loading(double progress, struct buf *out)
+{
+    buf_add_format(out, ": loading the model, %d %%\n\n", (int)(progress * 100));
+}
+
 void api_openai_broken(struct api_render *render, const struct err *failure, struct buf *out)
 {
     (void)render;

@@ -19,7 +19,7 @@ void api_openai_error(const struct err *failure, struct buf *out);
 
 /* GET /v1/models and /v1/models/{id}. The extension object "hearth" of a model holds its state, and
  * once loaded its context length, parameters and quantisation. */
-void api_openai_models(struct route_registry *registry, struct buf *out);
+bool api_openai_models(struct route_registry *registry, struct buf *out, struct err *err);
 bool api_openai_model(struct route_registry *registry, struct str id, struct buf *out,
                       struct err *err);
 
@@ -56,6 +56,7 @@ void api_openai_token(const struct api_render *render, const struct engine_logpr
 void api_openai_end(struct api_render *render, const char *object, struct buf *out);
 
 /* The SSE frame of an error within a stream. */
+void api_openai_loading(double progress, struct buf *out);
 void api_openai_broken(struct api_render *render, const struct err *failure, struct buf *out);
 
 #endif

@@ -295,6 +295,7 @@ const struct api_dialect api_openai_chat = {
     .event = event,
     .end = end,
     .broken = api_openai_broken,
+    .loading = api_openai_loading,
     .whole = whole,
     .tables = tables,
 };

@@ -276,6 +276,7 @@ const struct api_dialect api_openai_completions = {
     .event = event,
     .end = end,
     .broken = api_openai_broken,
+    .loading = api_openai_loading,
     .whole = whole,
     .tables = tables,
 };

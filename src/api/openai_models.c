@@ -1,56 +1,58 @@
 #include "api/openai.h"
 #include "base/json.h"
 
-static void add_model(struct route_registry *registry, size_t index, struct buf *out)
+static void add_model(const struct route_entry *entry, struct buf *out)
 {
-    static const char *const states[] = {
-        [ROUTE_LOADING] = "loading", [ROUTE_READY] = "ready", [ROUTE_FAILED] = "failed"};
-    struct route_entry entry;
-    route_registry_entry(registry, index, &entry, NULL);
+    const struct route_facts *facts = entry->facts;
     buf_add_text(out, "{\"id\":");
-    json_write_string(out, entry.id);
+    json_write_string(out, entry->id);
     buf_add_format(out,
                    ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"local\",\"hearth\":{"
                    "\"state\":\"%s\"",
-                   (long long)entry.created_s, states[entry.state]);
-    if (entry.local) {
-        const struct model_info *info = model_info(route_local_model(entry.local));
+                   (long long)entry->created_s, route_state_name(entry->state));
+    if (entry->local) {
+        const struct model_info *info = model_info(route_local_model(entry->local));
+        buf_add_format(out, ",\"context_length\":%u,\"vocabulary\":%u",
+                       engine_ctx_tokens(route_local_engine(entry->local)), info->vocab_count);
+    }
+    if (facts) {
         buf_add_format(out,
-                       ",\"context_length\":%u,\"context_length_trained\":%u,\"parameters\":%llu,"
-                       "\"file_bytes\":%llu,\"vocabulary\":%u,\"quantization\":",
-                       engine_ctx_tokens(route_local_engine(entry.local)), info->ctx_train_tokens,
-                       (unsigned long long)info->parameter_count,
-                       (unsigned long long)info->file_bytes, info->vocab_count);
-        json_write_string(out, str_of(info->quantization));
+                       ",\"context_length_trained\":%u,\"parameters\":%llu,\"file_bytes\":%llu,"
+                       "\"quantization\":",
+                       facts->ctx_train_tokens, (unsigned long long)facts->parameter_count,
+                       (unsigned long long)facts->file_bytes);
+        json_write_string(out, str_of(facts->quantization));
         buf_add_text(out, ",\"architecture\":");
-        json_write_string(out, str_of(info->architecture));
+        json_write_string(out, str_of(facts->architecture));
         buf_add_text(out, ",\"capabilities\":[\"chat\",\"completion\"]");
     }
     buf_add_text(out, "}}");
 }
 
-void api_openai_models(struct route_registry *registry, struct buf *out)
+bool api_openai_models(struct route_registry *registry, struct buf *out, struct err *err)
 {
+    struct route_list list;
+    if (!route_registry_list(registry, &list, err)) {
+        return false;
+    }
     buf_add_text(out, "{\"object\":\"list\",\"data\":[");
-    for (size_t i = 0; i < route_registry_count(registry); i++) {
+    for (size_t i = 0; i < list.count; i++) {
         buf_add_text(out, i ? "," : "");
-        add_model(registry, i, out);
+        add_model(&list.entries[i], out);
     }
     buf_add_text(out, "]}");
+    route_list_deinit(&list);
+    return true;
 }
 
 bool api_openai_model(struct route_registry *registry, struct str id, struct buf *out,
                       struct err *err)
 {
-    char quoted[STR_QUOTE_MAX];
-    for (size_t i = 0; i < route_registry_count(registry); i++) {
-        struct route_entry entry;
-        route_registry_entry(registry, i, &entry, NULL);
-        if (str_eq(entry.id, id)) {
-            add_model(registry, i, out);
-            return true;
-        }
+    struct route_entry entry;
+    if (!route_registry_find(registry, id, false, &entry, err)) {
+        return false;
     }
-    return err_set_param(err, ERR_MODEL, "model", "the model '%s' does not exist",
-                         str_quote(quoted, id));
+    add_model(&entry, out);
+    route_entry_deinit(&entry);
+    return true;
 }

@@ -107,6 +107,9 @@ struct api_dialect {
                   struct buf *out);
     void (*end)(struct api_render *render, struct buf *out);
     void (*broken)(struct api_render *render, const struct err *failure, struct buf *out);
+    /* Streaming, before all that: a sign of life while the model is loaded (0 to 1), that clients
+     * do not see as a part of the answer. NULL where there is no such sign. */
+    void (*loading)(double progress, struct buf *out);
     /* Not streaming: the whole answer, once all choices are done. */
     void (*whole)(struct api_render *render, struct buf *out);
 };

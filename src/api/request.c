@@ -82,7 +82,8 @@ static bool prepare_chat(struct gen_request *request, const struct route_local *
                                 .add_generation_prompt = true,
                                 .continues_final = request->continues_final};
     struct text_ids *ids = &request->prompts[0].ids;
-    if (!chat_encode(route_local_chat(local), &chat, ids, NULL, err)) {
+    const struct chat *words = request->chat ? request->chat : route_local_chat(local);
+    if (!chat_encode(words, &chat, ids, NULL, err)) {
         if (err->code == ERR_TEMPLATE && err->param[0] == 0) {
             return err_wrap_param(err, "messages");
         }
@@ -155,31 +156,6 @@ bool api_request_prepare(struct gen_request *request, const struct route_local *
         }
     }
     return true;
-}
-
-struct route_local *api_request_local(const struct gen_request *request,
-                                      struct route_registry *registry, struct err *err)
-{
-    static const struct str latest = {":latest", 7};
-    struct route_local *local = route_registry_find(registry, request->model, err);
-    if (local || !request->is_tagged || err->code != ERR_MODEL) {
-        return local;
-    }
-    struct err second;
-    if (str_ends(request->model, latest)) {
-        struct str name = str_slice(request->model, 0, request->model.len - latest.len);
-        local = route_registry_find(registry, name, &second);
-    } else {
-        struct buf name = {0};
-        buf_add(&name, request->model);
-        buf_add(&name, latest);
-        local = route_registry_find(registry, buf_view(&name), &second);
-        buf_deinit(&name);
-    }
-    if (!local && second.code != ERR_MODEL) {
-        *err = second; /* it is there, but not ready */
-    }
-    return local;
 }
 
 size_t api_request_choices(const struct gen_request *request)

@@ -75,13 +75,17 @@ struct gen_request {
     struct arena arena;
     json_t *body; /* owned */
     enum gen_kind kind;
-    struct str model; /* as the client wrote it */
-    bool is_tagged;   /* a model NAME is the same as NAME:latest */
+    struct str model;  /* as the client wrote it */
+    bool is_tagged;    /* a model NAME is the same as NAME:latest */
+    bool has_keep;     /* of the model, when the request is done */
+    int64_t keep_ns;   /* ROUTE_KEEP_FOREVER; 0: it is unloaded when nobody else uses it */
+    bool only_unloads; /* nothing else is asked for: the model goes, and is not loaded for that */
     struct gen_load load;
 
     /* chat */
     json_t *messages; /* owned: as the template sees them, in the form of OpenAI's chat (tool_calls
                          of an assistant, role tool, reasoning_content) */
+    const struct chat *chat; /* borrowed: of the model's definition; NULL: the model's own */
     const json_t *template_kwargs;
     json_t *own_kwargs;     /* owned: what the dialect itself tells the template; NULL */
     bool continues_final;   /* the answer goes on in the last message, the assistant's */
@@ -141,11 +145,6 @@ bool api_request_read(struct gen_request *request, struct str body, struct err *
  * that the client gave. May take seconds for a body of 32 MiB. */
 bool api_request_prepare(struct gen_request *request, const struct route_local *local,
                          struct err *err);
-
-/* The loaded model of the request, by the dialect's rule for names. Errors as
- * route_registry_find. */
-struct route_local *api_request_local(const struct gen_request *request,
-                                      struct route_registry *registry, struct err *err);
 
 /* 0 for a dry request. */
 size_t api_request_choices(const struct gen_request *request);

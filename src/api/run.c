@@ -50,14 +50,49 @@ static bool is_abandoned(const struct api_run_owner *owner)
     return owner->is_abandoned && owner->is_abandoned(owner->arg);
 }
 
+bool api_run_ask(struct api_run *run, const struct api_run_owner *owner, struct err *err)
+{
+    const struct gen_request *request = &run->request;
+    if (request->only_unloads) {
+        return route_registry_unload(owner->registry, request->model, request->is_tagged, err);
+    }
+    struct route_use_params params = {.id = request->model,
+                                      .is_tagged = request->is_tagged,
+                                      .has_keep = request->has_keep,
+                                      .keep_ns = request->keep_ns,
+                                      .notify = owner->notify,
+                                      .arg = owner->arg};
+    run->use = route_use_begin(owner->registry, &params, err);
+    return run->use != NULL;
+}
+
+enum route_use_state api_run_poll(const struct api_run *run, double *progress, struct err *err)
+{
+    return run->use ? route_use_poll(run->use, progress, err) : ROUTE_USE_READY;
+}
+
+/* Nothing is left to do: the answer says so. */
+static bool submit_unload(struct api_run *run, struct err *err)
+{
+    return api_render_init(&run->render, run->dialect, &run->request, NULL, run->request.model,
+                           (struct str){0}, err);
+}
+
 bool api_run_submit(struct api_run *run, const struct api_run_owner *owner, struct err *err)
 {
     struct gen_request *request = &run->request;
-    if (is_abandoned(owner)) {
+    if (is_abandoned(owner) || (!run->use && !api_run_ask(run, owner, err))) {
         return false;
     }
-    struct route_local *local = api_request_local(request, owner->registry, err);
-    if (!local || !api_request_prepare(request, local, err) || is_abandoned(owner)) {
+    if (!run->use) {
+        return submit_unload(run, err);
+    }
+    if (!route_use_wait(run->use, err)) {
+        return false;
+    }
+    struct route_local *local = route_use_local(run->use);
+    request->chat = route_use_chat(run->use, err);
+    if (!request->chat || !api_request_prepare(request, local, err) || is_abandoned(owner)) {
         return false;
     }
     struct buf fingerprint = {0};
@@ -130,4 +165,6 @@ void api_run_close(struct api_run *run)
     api_run_stop(run);
     api_render_deinit(&run->render);
     api_request_deinit(&run->request);
+    route_use_end(run->use);
+    run->use = NULL;
 }

@@ -2,8 +2,9 @@
  * the background, a line of a batch. It has no thread and no lock of its own; one caller at a time
  * touches it.
  *
- *     parse -> resolve -> submit -> drain ... drain -> commit -> the dialect's end or whole
+ *     parse -> resolve -> ask -> submit -> drain ... drain -> commit -> the dialect's end or whole
  *
+ * Between ask and submit a model may have to be loaded; api_run_poll tells how far that is.
  * parse, resolve, submit and commit may take long (a body of megabytes, a template, the disk) and
  * belong on a worker's thread; drain does not wait. */
 #ifndef API_RUN_H
@@ -24,6 +25,7 @@ struct api_run {
     const struct api_dialect *dialect;
     struct gen_request request;
     struct api_render render;
+    struct route_use *use; /* of the model; NULL before ask, and for a request that unloads it */
     struct engine_stream **streams; /* [stream_count], one per choice */
     size_t stream_count;
     size_t next_choice; /* whose turn it is to be read first */
@@ -34,7 +36,8 @@ struct api_run_owner {
     struct route_registry *registry;
     struct str id;                   /* of the HTTP request, for logs */
     struct str tenant;               /* digest of the API key; empty: none */
-    void (*notify)(void *arg);       /* from the engine's thread; may only wake somebody */
+    void (*notify)(void *arg);       /* from the engine's thread, or the registry's while the model
+                                        is loaded; may only wake somebody */
     bool (*is_abandoned)(void *arg); /* asked between steps that take long; NULL: never */
     void *arg;
 };
@@ -43,8 +46,15 @@ struct api_run_owner {
 bool api_run_parse(struct api_run *run, const struct api_dialect *dialect, struct str body,
                    struct err *err);
 
-/* Finds the model, makes tokens of the prompts and hands one sequence per choice to the engine.
- * False without an error when it was abandoned. */
+/* Finds the model and has it loaded if it is not. */
+bool api_run_ask(struct api_run *run, const struct api_run_owner *owner, struct err *err);
+
+/* Of a run that has asked: WAITING for its model with the progress of the load (0 to 1), READY to
+ * be submitted, or FAILED. Does not wait. */
+enum route_use_state api_run_poll(const struct api_run *run, double *progress, struct err *err);
+
+/* Asks if that was not done, waits for the model, makes tokens of the prompts and hands one
+ * sequence per choice to the engine. False without an error when it was abandoned. */
 bool api_run_submit(struct api_run *run, const struct api_run_owner *owner, struct err *err);
 
 /* Takes events of all choices in turns until there are none or `out` has `bytes_max`; renders them

@@ -311,6 +311,10 @@ struct chat *chat_open(const struct chat_params *params, struct err *err)
     bool good = chat->bos && chat->eos;
     if (!good) {
         err_set_memory(err, 64);
+    } else if (params->template_text.len) {
+        chat->plain.tmpl = chat_template_compile(params->template_text, NULL, err);
+        chat->origin = "text";
+        good = chat->plain.tmpl != NULL;
     } else if (params->template_file) {
         good = compile_file(chat, params->template_file, err);
     } else {

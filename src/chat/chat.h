@@ -17,12 +17,13 @@ struct chat_params {
     const struct gguf *gguf;
     const struct text *text;
     const char *template_file; /* overrides the model's own; NULL */
+    struct str template_text;  /* the same as text; empty: none */
 };
 
 struct chat *chat_open(const struct chat_params *params, struct err *err);
 void chat_close(struct chat *chat);
 
-/* "model", "built-in" or "file": where the template comes from; shown at start. */
+/* "model", "built-in", "file" or "text": where the template comes from; shown at start. */
 const char *chat_template_origin(const struct chat *chat);
 
 /* The template that a model's metadata selects: its own (its tool_use variant when `with_tools`),

@@ -97,6 +97,7 @@ static char wait_news(int timeout_ms)
 
 struct serve {
     struct server_settings settings;
+    struct route_places places; /* whose models are loaded on demand */
     struct route_model *models; /* [model_count] */
     size_t model_count;
     struct server_address *listens;
@@ -136,7 +137,9 @@ static bool find_models(struct serve *serve, struct err *err)
     if (!serve->models) {
         return err_set_memory(err, sizeof *serve->models);
     }
-    if (named->count == 0) {
+    if (named->count == 0 && serve->settings.models_dir.count) {
+        serve->is_settled = true; /* nothing is loaded at start */
+    } else if (named->count == 0) {
         char *bundled;
         if (!route_bundled_model(&bundled, err)) {
             return false;
@@ -164,6 +167,18 @@ static bool find_models(struct serve *serve, struct err *err)
         serve->models[0].id = serve->settings.alias.ptr;
     }
     return true;
+}
+
+/* Folders that were named; without any, and without a named model, the places where `hearth list`
+ * looks. */
+static bool find_places(struct serve *serve, struct err *err)
+{
+    const struct server_settings *settings = &serve->settings;
+    if (settings->models_dir.count) {
+        return route_places_of(&serve->places, settings->models_dir.items,
+                               settings->models_dir.count, err);
+    }
+    return settings->model.count > 0 || route_places_init(&serve->places, err);
 }
 
 static bool find_listens(struct serve *serve, struct err *err)
@@ -347,8 +362,8 @@ static bool set_up(struct serve *serve, int argc, char **argv, struct err *err)
     if (log_level_parse(serve->settings.log_level, &level)) {
         log_set_level(level);
     }
-    if (!find_models(serve, err) || !find_listens(serve, err) || !find_keys(serve, err) ||
-        !local_params(&serve->settings, &registry.local, err)) {
+    if (!find_models(serve, err) || !find_places(serve, err) || !find_listens(serve, err) ||
+        !find_keys(serve, err) || !local_params(&serve->settings, &registry.local, err)) {
         return false;
     }
     /* Binding comes first: it is quick, and a refusal of an open bind should not wait for files. */
@@ -358,6 +373,9 @@ static bool set_up(struct serve *serve, int argc, char **argv, struct err *err)
     }
     registry.local.disk = serve->disk;
     registry.models = serve->models;
+    registry.places = serve->places.count ? &serve->places : NULL;
+    registry.keep_ns = serve->settings.keep_alive < 0 ? ROUTE_KEEP_FOREVER
+                                                      : (int64_t)(serve->settings.keep_alive * 1e9);
     registry.model_count = serve->model_count;
     serve->registry = route_registry_create(&registry, err);
     params.registry = serve->registry;
@@ -412,44 +430,65 @@ static void print_model(const struct route_entry *entry)
 }
 
 /* "curl -N URL/..." with the first model: something to paste. */
-static void print_hint(const struct serve *serve)
+static void print_hint(const struct serve *serve, const struct route_entry *first)
 {
     char url[96], quoted[STR_QUOTE_MAX];
-    struct route_entry entry;
     server_url(serve->server, 0, url);
-    route_registry_entry(serve->registry, 0, &entry, NULL);
     printf("try:\n  curl -N %s/v1/chat/completions -H 'content-type: application/json'%s "
            "-d '{\"model\":\"%s\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":"
            "\"What is hearth?\"}]}'\n",
            url, serve->keys.count ? " -H \"authorization: Bearer $KEY\"" : "",
-           str_quote(quoted, entry.id));
+           str_quote(quoted, first->id));
 }
 
-/* A model was loaded or failed. False when none is left to serve; *err says why. */
+/* Nothing is loaded at start; what there is to ask for. */
+static void print_first(const struct serve *serve)
+{
+    struct route_list list;
+    struct err ignored;
+    if (route_registry_list(serve->registry, &list, &ignored)) {
+        printf("%zu models, loaded when they are asked for\n", list.count);
+        if (list.count) {
+            print_hint(serve, &list.entries[0]);
+        }
+        route_list_deinit(&list);
+        fflush(stdout);
+    }
+}
+
+/* A model of the start was loaded or failed: it is told once. False when none of them is left to
+ * serve; *err says why. Later loads stand in the log. */
 static bool on_news_of_models(struct serve *serve, uint64_t *told, struct err *err)
 {
-    size_t count = route_registry_count(serve->registry), failed = 0, settled = 0;
-    for (size_t i = 0; i < count; i++) {
-        struct route_entry entry;
-        struct err failure;
-        route_registry_entry(serve->registry, i, &entry, &failure);
-        failed += entry.state == ROUTE_FAILED;
-        settled += entry.state != ROUTE_LOADING;
-        if (entry.state == ROUTE_LOADING || (i < 64 && *told & 1ull << i)) {
+    struct route_list list;
+    if (serve->is_settled) {
+        return true;
+    }
+    if (!route_registry_list(serve->registry, &list, err)) {
+        return false;
+    }
+    size_t count = 0, failed = 0, settled = 0;
+    for (size_t i = 0; i < list.count && i < serve->model_count; i++) {
+        const struct route_entry *entry = &list.entries[i];
+        count++;
+        failed += entry->state == ROUTE_FAILED;
+        settled += entry->state != ROUTE_LOADING;
+        if (entry->state == ROUTE_LOADING || (i < 64 && *told & 1ull << i)) {
             continue;
         }
         *told |= i < 64 ? 1ull << i : 0;
-        if (entry.state == ROUTE_READY) {
-            print_model(&entry);
-        } else {
-            *err = failure;
-            cli_fail(&failure);
+        if (entry->local) {
+            print_model(entry);
+        } else if (entry->state == ROUTE_FAILED) {
+            *err = entry->failure;
+            cli_fail(&entry->failure);
         }
     }
     serve->is_settled = settled == count;
     if (serve->is_settled && failed < count) {
-        print_hint(serve);
+        print_hint(serve, &list.entries[0]);
     }
+    route_list_deinit(&list);
     fflush(stdout);
     return failed < count;
 }
@@ -478,6 +517,9 @@ static int serve_until_told(struct serve *serve, struct err *err)
     }
     print_addresses(serve);
     print_machine();
+    if (serve->model_count == 0) {
+        print_first(serve);
+    }
     for (;;) {
         char what = wait_news(-1);
         if (what == 'M' && !on_news_of_models(serve, &told, err)) {
@@ -516,6 +558,7 @@ int cli_serve(int argc, char **argv)
         _exit(status); /* a load cannot be interrupted, and nothing is lost with it */
     }
     route_registry_destroy(serve.registry);
+    route_places_deinit(&serve.places);
     engine_disk_close(serve.disk);
     server_settings_deinit(&serve.settings);
     arena_deinit(&serve.arena);

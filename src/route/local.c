@@ -281,6 +281,18 @@ void route_local_close(struct route_local *local)
     mem_free(local);
 }
 
+uint64_t route_local_bytes(const struct route_local *local)
+{
+    const struct model_plan *plan = model_plan_of(local->model);
+    const struct engine_params engine = engine_params_of(local);
+    uint64_t bytes = plan->total_bytes;
+    if (local->text) {
+        bytes += engine_bytes(&engine, (uint32_t)text_vocab_count(local->text), plan->ctx_tokens,
+                              plan->kv_pages);
+    }
+    return bytes;
+}
+
 struct str route_local_id(const struct route_local *local)
 {
     return gguf_model_id(local->path);

@@ -79,6 +79,10 @@ void route_local_close(struct route_local *local);
 
 /* File name without ".gguf" and shard suffix: the id under which a model is served by default. */
 struct str route_local_id(const struct route_local *local);
+
+/* What its model and engine take of memory_max. */
+uint64_t route_local_bytes(const struct route_local *local);
+
 const char *route_local_path(const struct route_local *local);
 
 const struct gguf *route_local_gguf(const struct route_local *local);

@@ -33,6 +33,21 @@ static bool add(struct route_places *places, struct str folder, const char *tail
     return true;
 }
 
+bool route_places_of(struct route_places *places, const struct str *folders, size_t count,
+                     struct err *err)
+{
+    *places = (struct route_places){0};
+    bool ok = count <= ROUTE_PLACES_MAX ||
+              err_set(err, ERR_USAGE, "%zu folders of models; at most %d", count, ROUTE_PLACES_MAX);
+    for (size_t i = 0; ok && i < count; i++) {
+        ok = add(places, folders[i], "", err);
+    }
+    if (!ok) {
+        route_places_deinit(places);
+    }
+    return ok;
+}
+
 bool route_places_init(struct route_places *places, struct err *err)
 {
     char *bundled = NULL;

@@ -16,6 +16,10 @@ struct route_places {
     size_t count;
 };
 
+/* Exactly these folders, copied; false without memory. Beyond ROUTE_PLACES_MAX: ERR_USAGE. */
+bool route_places_of(struct route_places *places, const struct str *folders, size_t count,
+                     struct err *err);
+
 /* From the environment of this process. */
 bool route_places_init(struct route_places *places, struct err *err);
 void route_places_deinit(struct route_places *places);

@@ -79,13 +79,19 @@ enum server_step server_ollama_generate(struct server_exchange *exchange)
 
 enum server_step server_ollama_tags(struct server_exchange *exchange)
 {
-    api_ollama_tags(exchange->server->registry, &exchange->reply.body);
+    struct err failure;
+    if (!api_ollama_tags(exchange->server->registry, &exchange->reply.body, &failure)) {
+        return server_exchange_fail(exchange, &failure);
+    }
     return reply_json(exchange);
 }
 
 enum server_step server_ollama_ps(struct server_exchange *exchange)
 {
-    api_ollama_ps(exchange->server->registry, &exchange->reply.body);
+    struct err failure;
+    if (!api_ollama_ps(exchange->server->registry, &exchange->reply.body, &failure)) {
+        return server_exchange_fail(exchange, &failure);
+    }
     return reply_json(exchange);
 }
 

@@ -84,14 +84,17 @@ enum server_step server_generate(struct server_exchange *exchange,
     }
     switch (server_generation_stage(generation)) {
     case SERVER_GENERATION_PREPARING:
-        return SERVER_STEP_WAIT;
+        if (!server_generation_shows_loading(generation)) {
+            return SERVER_STEP_WAIT;
+        }
+        break;
     case SERVER_GENERATION_FAILED:
         return server_exchange_fail(exchange, server_generation_failure(generation));
     case SERVER_GENERATION_RUNNING:
         break;
     }
     const struct api_run *run = server_generation_run(generation);
-    str_quote(exchange->model, run->render.model);
+    str_quote(exchange->model, run->request.model);
     str_quote(exchange->user, str_slice(run->request.user, 0, 64));
     if (!run->request.stream) {
         return reply_whole(exchange);

@@ -1,5 +1,6 @@
 #include "server/generation.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/os.h"
 #include "base/size.h"
@@ -21,10 +22,12 @@ struct server_generation {
     pthread_mutex_t lock; /* wake, stage */
     void (*wake)(void *arg);
     void *arg;
-    enum server_generation_stage stage;
+    enum stage { WORKING, LOADING, RUNNING, FAILED } stage;
     struct err failure;
 
     struct api_run run;
+    bool is_parsed;            /* and the model was asked for */
+    int64_t asked_ns, told_ns; /* since when it waits; when the client last heard of it */
     bool has_begun, has_ended, is_large;
 };
 
@@ -42,7 +45,7 @@ static void unref(struct server_generation *generation)
     mem_free(generation);
 }
 
-/* From the engine's thread. */
+/* From the engine's thread or the registry's. */
 static void on_events(void *arg)
 {
     struct server_generation *generation = arg;
@@ -64,7 +67,8 @@ static bool is_abandoned(void *arg)
     return abandoned;
 }
 
-static bool prepare(struct server_generation *generation, struct err *err)
+/* What is to be done next; the stage that follows. */
+static enum stage advance(struct server_generation *generation, struct err *err)
 {
     struct api_run_owner owner = {
         .registry = generation->server->registry,
@@ -73,18 +77,30 @@ static bool prepare(struct server_generation *generation, struct err *err)
         .notify = on_events,
         .is_abandoned = is_abandoned,
         .arg = generation};
-    bool is_parsed =
-        api_run_parse(&generation->run, generation->dialect, buf_view(&generation->body), err);
-    server_exchange_free_body(generation->server, &generation->body);
-    return is_parsed && api_run_submit(&generation->run, &owner, err);
+    if (!generation->is_parsed) {
+        bool ok =
+            api_run_parse(&generation->run, generation->dialect, buf_view(&generation->body), err);
+        server_exchange_free_body(generation->server, &generation->body);
+        if (!ok || !api_run_ask(&generation->run, &owner, err)) {
+            return FAILED;
+        }
+        generation->is_parsed = true;
+        generation->asked_ns = clock_now_ns();
+        generation->told_ns = generation->asked_ns - ROUTE_PROGRESS_NS;
+        if (api_run_poll(&generation->run, NULL, NULL) == ROUTE_USE_WAITING) {
+            return LOADING;
+        }
+    }
+    return api_run_submit(&generation->run, &owner, err) ? RUNNING : FAILED;
 }
 
 static void work(void *arg)
 {
     struct server_generation *generation = arg;
-    bool ok = !is_abandoned(generation) && prepare(generation, &generation->failure);
+    enum stage stage =
+        is_abandoned(generation) ? FAILED : advance(generation, &generation->failure);
     pthread_mutex_lock(&generation->lock);
-    generation->stage = ok ? SERVER_GENERATION_RUNNING : SERVER_GENERATION_FAILED;
+    generation->stage = stage;
     if (generation->wake) {
         generation->wake(generation->arg);
     }
@@ -129,7 +145,7 @@ void server_generation_leave(struct server_generation *generation)
     }
     pthread_mutex_lock(&generation->lock);
     generation->wake = NULL;
-    bool is_prepared = generation->stage != SERVER_GENERATION_PREPARING;
+    bool is_prepared = generation->stage != WORKING;
     pthread_mutex_unlock(&generation->lock);
     if (is_prepared) {
         api_run_stop(&generation->run);
@@ -137,12 +153,51 @@ void server_generation_leave(struct server_generation *generation)
     unref(generation);
 }
 
-enum server_generation_stage server_generation_stage(struct server_generation *generation)
+/* The stage, after a look at the model that is waited for: once it is there, or is not to be had, a
+ * worker goes on. */
+static enum stage look(struct server_generation *generation, double *progress)
 {
     pthread_mutex_lock(&generation->lock);
-    enum server_generation_stage stage = generation->stage;
+    enum stage stage = generation->stage;
     pthread_mutex_unlock(&generation->lock);
-    return stage;
+    if (stage != LOADING || api_run_poll(&generation->run, progress, NULL) == ROUTE_USE_WAITING) {
+        return stage;
+    }
+    pthread_mutex_lock(&generation->lock);
+    generation->stage = WORKING;
+    pthread_mutex_unlock(&generation->lock);
+    atomic_fetch_add(&generation->refs, 1);
+    server_workers_add(generation->server->workers, &generation->job);
+    return WORKING;
+}
+
+enum server_generation_stage server_generation_stage(struct server_generation *generation)
+{
+    static const enum server_generation_stage stages[] = {[WORKING] = SERVER_GENERATION_PREPARING,
+                                                          [LOADING] = SERVER_GENERATION_PREPARING,
+                                                          [RUNNING] = SERVER_GENERATION_RUNNING,
+                                                          [FAILED] = SERVER_GENERATION_FAILED};
+    return stages[look(generation, NULL)];
+}
+
+bool server_generation_shows_loading(struct server_generation *generation)
+{
+    return look(generation, NULL) == LOADING && generation->run.request.stream &&
+           generation->dialect->loading &&
+           clock_now_ns() - generation->asked_ns >= ROUTE_PROGRESS_NS;
+}
+
+/* A sign of life, at most one per wake that the load is worth. */
+static enum server_pull pull_loading(struct server_generation *generation, double progress,
+                                     struct buf *out)
+{
+    int64_t now = clock_now_ns();
+    if (now - generation->told_ns < ROUTE_PROGRESS_NS) {
+        return SERVER_PULL_WAIT;
+    }
+    generation->told_ns = now;
+    generation->dialect->loading(progress, out);
+    return SERVER_PULL_MORE;
 }
 
 const struct api_run *server_generation_run(const struct server_generation *generation)
@@ -160,8 +215,22 @@ enum server_pull server_generation_pull(struct server_generation *generation, st
 {
     struct api_run *run = &generation->run;
     failure->code = ERR_NONE;
+    double progress = 0;
     if (generation->has_ended) {
         return SERVER_PULL_END;
+    }
+    switch (look(generation, &progress)) {
+    case WORKING:
+        return SERVER_PULL_WAIT;
+    case LOADING:
+        return pull_loading(generation, progress, out);
+    case FAILED:
+        *failure = generation->failure;
+        generation->dialect->broken(&run->render, failure, out);
+        generation->has_ended = true;
+        return SERVER_PULL_MORE;
+    case RUNNING:
+        break;
     }
     if (!generation->has_begun) {
         generation->has_begun = true;

@@ -1,12 +1,12 @@
 /* A generation for somebody who waits, a connection or a request on a WebSocket, and its threads:
  *
  *     owner     create; later, woken, pull or whole; at last leave
- *     worker    api_run_parse, api_run_submit
- *     engine    notify: wakes the owner
+ *     worker    api_run_parse, api_run_ask; api_run_submit once the model is there
+ *     engine    notify: wakes the owner; while the model is loaded the registry does
  *
- * It is counted: once for the owner, once for the worker. After leave nobody is woken, and a worker
- * that then finishes cancels what it submitted. Until the stage is another than PREPARING only the
- * worker touches the run; afterwards only the owner's thread. */
+ * It is counted: once for the owner, once for a worker. After leave nobody is woken, and a worker
+ * that then finishes cancels what it submitted. While a worker has it only the worker touches the
+ * run; else only the owner's thread. A model that is being loaded takes no worker's time. */
 #ifndef SERVER_GENERATION_H
 #define SERVER_GENERATION_H
 
@@ -22,7 +22,7 @@
 struct server_generation;
 
 enum server_generation_stage {
-    SERVER_GENERATION_PREPARING,
+    SERVER_GENERATION_PREPARING, /* also: its model is being loaded */
     SERVER_GENERATION_RUNNING,
     SERVER_GENERATION_FAILED /* the body was refused, or nothing could be started */
 };
@@ -41,7 +41,14 @@ struct server_generation_params {
 struct server_generation *server_generation_create(const struct server_generation_params *params,
                                                    struct buf *body, struct err *err);
 
+/* The owner asks after each wake; that is also what hands a request whose model has come to a
+ * worker.
+ */
 enum server_generation_stage server_generation_stage(struct server_generation *generation);
+
+/* PREPARING: the model takes so long to load that a streaming answer should begin with a sign of
+ * life. Then server_generation_pull may be called already; a FAILED one tells why through it. */
+bool server_generation_shows_loading(struct server_generation *generation);
 
 /* RUNNING: what was asked and what came of it so far. */
 const struct api_run *server_generation_run(const struct server_generation *generation);

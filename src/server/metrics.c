@@ -130,23 +130,37 @@ static void add_histogram(const char *name, struct str model,
     buf_add_format(out, "} %llu\n", (unsigned long long)sum);
 }
 
+/* Of the names of one loaded model the first stands for it. */
+static bool is_shown(const struct route_list *list, size_t index)
+{
+    for (size_t i = 0; i < index; i++) {
+        if (list->entries[i].local == list->entries[index].local) {
+            return false;
+        }
+    }
+    return list->entries[index].local != NULL;
+}
+
 /* Models one after the other within each metric: a metric's lines must stand together. */
 static void add_models(struct route_registry *registry, struct buf *out)
 {
-    size_t count = route_registry_count(registry);
-    struct route_entry entry;
+    struct route_list list;
+    struct err ignored;
     struct engine_stats stats;
+    if (!route_registry_list(registry, &list, &ignored)) {
+        out->failed = true;
+        return;
+    }
     for (size_t c = 0; c < sizeof counters / sizeof *counters; c++) {
         head(out, counters[c].name, counters[c].type, counters[c].help);
-        for (size_t i = 0; i < count; i++) {
-            route_registry_entry(registry, i, &entry, NULL);
-            if (!entry.local) {
+        for (size_t i = 0; i < list.count; i++) {
+            if (!is_shown(&list, i)) {
                 continue;
             }
-            engine_stats_read(route_local_engine(entry.local), &stats);
+            engine_stats_read(route_local_engine(list.entries[i].local), &stats);
             const char *field = (const char *)&stats + counters[c].offset;
             buf_add_format(out, "%s{model=", counters[c].name);
-            add_label(out, entry.id);
+            add_label(out, list.entries[i].id);
             buf_add_format(out, "} %llu\n",
                            counters[c].kind == COUNT_U64
                                ? (unsigned long long)*(const uint64_t *)field
@@ -155,15 +169,15 @@ static void add_models(struct route_registry *registry, struct buf *out)
     }
     for (size_t h = 0; h < sizeof histograms / sizeof *histograms; h++) {
         head(out, histograms[h].name, "histogram", histograms[h].help);
-        for (size_t i = 0; i < count; i++) {
-            route_registry_entry(registry, i, &entry, NULL);
-            if (entry.local) {
-                engine_stats_read(route_local_engine(entry.local), &stats);
-                add_histogram(histograms[h].name, entry.id,
+        for (size_t i = 0; i < list.count; i++) {
+            if (is_shown(&list, i)) {
+                engine_stats_read(route_local_engine(list.entries[i].local), &stats);
+                add_histogram(histograms[h].name, list.entries[i].id,
                               (const void *)((const char *)&stats + histograms[h].offset), out);
             }
         }
     }
+    route_list_deinit(&list);
 }
 
 static void gauge(struct buf *out, const char *name, const char *help, double value)

@@ -42,28 +42,30 @@ enum server_step server_page_llama_health(struct server_exchange *exchange)
     return reply_json(exchange, 503);
 }
 
-/* {"status":"ready"} or {"status":"loading","models":[{"id":..,"state":..,"progress":..}]} */
+/* {"status":"ready"} or {"status":"loading","models":[{"state":..,"progress":..}]} */
 enum server_step server_page_ready(struct server_exchange *exchange)
 {
-    static const char *const states[] = {
-        [ROUTE_LOADING] = "loading", [ROUTE_READY] = "ready", [ROUTE_FAILED] = "failed"};
     struct server *server = exchange->server;
     struct buf *out = &exchange->reply.body;
+    struct route_list list;
+    struct err failure;
     bool is_draining = atomic_load(&server->draining);
     if (!is_draining && route_registry_is_ready(server->registry)) {
         buf_add_text(out, "{\"status\":\"ready\"}");
         return reply_json(exchange, 200);
     }
-    buf_add_format(out, "{\"status\":\"%s\",\"models\":[", is_draining ? "stopping" : "loading");
-    for (size_t i = 0; i < route_registry_count(server->registry); i++) {
-        struct route_entry entry;
-        route_registry_entry(server->registry, i, &entry, NULL);
-        buf_add_format(out, "%s{\"state\":\"%s\",\"progress\":%.3f}", i ? "," : "",
-                       states[entry.state],
-                       entry.state == ROUTE_READY ? 1.0
-                       : entry.load_bytes ? (double)entry.loaded_bytes / (double)entry.load_bytes
-                                          : 0.0);
+    if (!route_registry_list(server->registry, &list, &failure)) {
+        return server_exchange_fail(exchange, &failure);
     }
+    buf_add_format(out, "{\"status\":\"%s\",\"models\":[", is_draining ? "stopping" : "loading");
+    for (size_t i = 0, written = 0; i < list.count; i++) {
+        const struct route_entry *entry = &list.entries[i];
+        if (!entry->on_demand) {
+            buf_add_format(out, "%s{\"state\":\"%s\",\"progress\":%.3f}", written++ ? "," : "",
+                           route_state_name(entry->state), route_entry_progress(entry));
+        }
+    }
+    route_list_deinit(&list);
     buf_add_text(out, "]}");
     exchange->reply.retry_after_s = 1;
     return reply_json(exchange, 503);
@@ -80,7 +82,10 @@ enum server_step server_page_metrics(struct server_exchange *exchange)
 
 enum server_step server_page_models(struct server_exchange *exchange)
 {
-    api_openai_models(exchange->server->registry, &exchange->reply.body);
+    struct err failure;
+    if (!api_openai_models(exchange->server->registry, &exchange->reply.body, &failure)) {
+        return server_exchange_fail(exchange, &failure);
+    }
     return reply_json(exchange, 200);
 }
 

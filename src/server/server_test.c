@@ -26,8 +26,10 @@ static void start(struct fixture *fixture)
 {
     static const struct route_model model = {.path =
                                                  TEST_ROOT "/tests/data/models/stories260K.gguf"};
-    struct route_registry_params registry = {
-        .models = &model, .model_count = 1, .local = route_local_params_default()};
+    struct route_registry_params registry = {.models = &model,
+                                             .model_count = 1,
+                                             .local = route_local_params_default(),
+                                             .keep_ns = ROUTE_KEEP_FOREVER};
     struct server_params params = server_params_default();
     struct err err = {0};
     char url[96];

@@ -231,7 +231,7 @@ test('models: list, ps, show, version, root', async () => {
   const shown = await client.show({ model });
   assert.deepEqual(shown.details, details);
   assert.match(shown.template, /im_start/);
-  assert.deepEqual(shown.capabilities, ['completion']);
+  assert.deepEqual(shown.capabilities, ['completion', 'tools']);
   assert.equal(shown.model_info['general.architecture'], details.family);
   assert.equal(shown.model_info['tokenizer.ggml.tokens'], null);
   const verbose = await (await post(server, '/api/show', { name: model, verbose: true })).json();
