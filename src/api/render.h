@@ -17,6 +17,7 @@
 #include "text/text.h"
 
 struct api_field;
+struct api_run_owner;
 
 /* A piece of an answer, in the order of the answer. A call is CALL with id and name, ARGUMENTS in
  * any number of pieces, CALL_END; calls do not overlap. */
@@ -92,6 +93,7 @@ struct api_render {
     size_t choice_count, done_count;
     struct arena arena;
     struct gen_part part; /* of the event that is being told */
+    void *own;            /* the dialect's */
     bool failed;          /* out of memory while collecting */
 };
 
@@ -112,6 +114,21 @@ struct api_dialect {
     void (*loading)(double progress, struct buf *out);
     /* Not streaming: the whole answer, once all choices are done. */
     void (*whole)(struct api_render *render, struct buf *out);
+
+    /* The rest may be NULL. */
+    bool always_tells; /* `event` is called for requests that do not stream as well */
+    /* Reads what the request refers to; before a model is looked for, on a worker's thread. */
+    bool (*resolve)(struct gen_request *request, const struct api_run_owner *owner,
+                    struct err *err);
+    /* For a request with is_kept, on a worker's thread: writes down that it is there, before
+     * anything of it is told; */
+    bool (*keep)(struct api_render *render, const struct api_run_owner *owner, struct err *err);
+    /* puts the answer on the disk, once all choices are done and before `end` or `whole`; */
+    bool (*commit)(struct api_render *render, const struct api_run_owner *owner, struct err *err);
+    /* instead of commit when nobody waits for the answer any more, or it failed. */
+    void (*abandon)(struct api_render *render, const struct api_run_owner *owner,
+                    const struct err *failure);
+    void (*release)(struct api_render *render); /* frees render->own */
 };
 
 /* `fingerprint_of` is any text that names model file, build and numerics: equal texts promise equal

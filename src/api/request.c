@@ -22,6 +22,9 @@ void api_request_deinit(struct gen_request *request)
     }
     text_ids_deinit(&request->prefix);
     json_decref(request->tools);
+    if (request->release) {
+        request->release(request->own);
+    }
     json_decref(request->own_kwargs);
     json_decref(request->messages);
     json_decref(request->body);

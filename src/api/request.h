@@ -129,9 +129,14 @@ struct gen_request {
     /* delivery */
     bool stream;
     bool include_usage;
-    bool keeps_text;          /* the answer is collected although it is streamed */
-    uint32_t stream_interval; /* tokens per event; 0: every token is one */
-    struct str user;          /* whom the client speaks for; goes to the log */
+    bool keeps_text;            /* the answer is collected although it is streamed */
+    uint32_t stream_interval;   /* tokens per event; 0: every token is one */
+    struct str user;            /* whom the client speaks for; goes to the log */
+    bool is_kept;               /* the answer is stored (struct api_dialect, commit) */
+    bool is_detached;           /* it is generated whether somebody waits for it or not */
+    const json_t *metadata;     /* in the body; NULL */
+    void *own;                  /* the dialect's, in the arena; what it holds beyond is freed by */
+    void (*release)(void *own); /* this; NULL */
 };
 
 /* Neutral sampling, one choice; the state from which a dialect's parser starts. */

@@ -52,7 +52,11 @@ static bool is_abandoned(const struct api_run_owner *owner)
 
 bool api_run_ask(struct api_run *run, const struct api_run_owner *owner, struct err *err)
 {
-    const struct gen_request *request = &run->request;
+    struct gen_request *request = &run->request;
+    run->owner = *owner;
+    if (run->dialect->resolve && !run->dialect->resolve(request, owner, err)) {
+        return false;
+    }
     if (request->only_unloads) {
         return route_registry_unload(owner->registry, request->model, request->is_tagged, err);
     }
@@ -100,7 +104,9 @@ bool api_run_submit(struct api_run *run, const struct api_run_owner *owner, stru
     bool ok = api_render_init(&run->render, run->dialect, request, route_local_text(local),
                               request->model, buf_view(&fingerprint), err);
     buf_deinit(&fingerprint);
-    return ok && submit_choices(run, owner, route_local_engine(local), err);
+    return ok && submit_choices(run, owner, route_local_engine(local), err) &&
+           (!run->dialect->keep || !request->is_kept ||
+            run->dialect->keep(&run->render, &run->owner, err));
 }
 
 static bool take_event(struct api_run *run, size_t choice, const struct engine_event *event,
@@ -115,7 +121,7 @@ static bool take_event(struct api_run *run, size_t choice, const struct engine_e
     }
     struct gen_event told;
     api_render_collect(&run->render, choice, event, &told);
-    if (run->request.stream) {
+    if (run->request.stream || run->dialect->always_tells) {
         run->dialect->event(&run->render, choice, &told, out);
     }
     return !(run->render.failed || out->failed) || err_set_memory(failure, out->len);
@@ -147,6 +153,23 @@ bool api_run_is_done(const struct api_run *run)
     return api_render_is_done(&run->render);
 }
 
+bool api_run_must_commit(const struct api_run *run)
+{
+    return run->dialect->commit && run->request.is_kept;
+}
+
+bool api_run_commit(struct api_run *run, struct err *err)
+{
+    return run->dialect->commit(&run->render, &run->owner, err);
+}
+
+void api_run_abandon(struct api_run *run, const struct err *failure)
+{
+    if (run->dialect->abandon && run->request.is_kept) {
+        run->dialect->abandon(&run->render, &run->owner, failure);
+    }
+}
+
 void api_run_stop(struct api_run *run)
 {
     for (size_t i = 0; i < run->stream_count; i++) {
@@ -163,6 +186,9 @@ void api_run_stop(struct api_run *run)
 void api_run_close(struct api_run *run)
 {
     api_run_stop(run);
+    if (run->dialect && run->dialect->release && run->render.request) {
+        run->dialect->release(&run->render);
+    }
     api_render_deinit(&run->render);
     api_request_deinit(&run->request);
     route_use_end(run->use);

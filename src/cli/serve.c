@@ -21,6 +21,7 @@
 #include "route/registry.h"
 #include "server/server.h"
 #include "server/settings.h"
+#include "store/store.h"
 
 extern char **environ;
 
@@ -106,6 +107,8 @@ struct serve {
     struct arena arena;
     struct engine_disk *disk;
     struct err disk_fault; /* why there is none, to be told once the server runs */
+    struct store *store;
+    struct err store_fault; /* why there is none */
     struct route_registry *registry;
     struct server *server;
     bool is_settled; /* every model is loaded or has failed */
@@ -319,6 +322,53 @@ static bool open_disk(struct serve *serve, struct err *err)
     return true;
 }
 
+/* FOLDER of --data-dir, else of the user's data; what is stored lies in `store` below it. */
+static struct str find_data_folder(struct serve *serve)
+{
+    struct buf path = {0};
+    struct str xdg = str_of(getenv("XDG_DATA_HOME")), home = str_of(getenv("HOME"));
+    if (serve->settings.data_dir.len) {
+        buf_add(&path, serve->settings.data_dir);
+    } else if (xdg.len && xdg.ptr[0] == '/') {
+        buf_add(&path, xdg);
+        buf_add_text(&path, "/hearth");
+    } else if (home.len && os_path_exists(home.ptr)) {
+        buf_add(&path, home);
+        buf_add_text(&path, "/.local/share/hearth");
+    }
+    if (path.len) {
+        buf_add_text(&path, "/store");
+    }
+    struct str found = {path.failed ? NULL : arena_copy(&serve->arena, buf_view(&path)), path.len};
+    buf_deinit(&path);
+    return found.ptr ? found : (struct str){0};
+}
+
+/* As with the cache: without the folder that was asked for the server does not start, without the
+ * default one it serves, says so, and refuses requests that want to be stored. */
+static bool open_store(struct serve *serve, struct err *err)
+{
+    if (str_eq(serve->settings.data_dir, STR("none"))) {
+        err_set(&serve->store_fault, ERR_UNSUPPORTED, "--data-dir is none");
+        return true;
+    }
+    struct str folder = find_data_folder(serve);
+    if (folder.len) {
+        serve->store = store_open(folder.ptr, serve->settings.data_mib << 20, err);
+    } else {
+        err_set(err, ERR_IO, "neither XDG_DATA_HOME nor HOME says where");
+    }
+    if (serve->store) {
+        return true;
+    }
+    if (serve->settings.data_dir.len) {
+        return err_wrap(err, "--data-dir");
+    }
+    serve->store_fault = *err;
+    *err = (struct err){0};
+    return true;
+}
+
 static bool server_params_of(struct serve *serve, struct server_params *out, struct err *err)
 {
     const struct server_settings *settings = &serve->settings;
@@ -341,6 +391,9 @@ static bool server_params_of(struct serve *serve, struct server_params *out, str
         .body_bytes_max = settings->body_mib << 20,
         .bodies_bytes_max = settings->bodies_mib << 20,
         .worker_count = settings->workers,
+        .keep = {.store = serve->store,
+                 .lack = serve->store_fault.text,
+                 .days = settings->data_days},
         .header_timeout_s = settings->header_timeout,
         .body_timeout_s = settings->body_timeout,
         .idle_timeout_s = settings->idle_timeout,
@@ -368,9 +421,10 @@ static bool set_up(struct serve *serve, int argc, char **argv, struct err *err)
     }
     /* Binding comes first: it is quick, and a refusal of an open bind should not wait for files. */
     if (!server_params_of(serve, &params, err) || !server_check_bind(&params, err) ||
-        !open_news(err) || !open_disk(serve, err)) {
+        !open_news(err) || !open_disk(serve, err) || !open_store(serve, err)) {
         return false;
     }
+    params.keep.store = serve->store;
     registry.local.disk = serve->disk;
     registry.models = serve->models;
     registry.places = serve->places.count ? &serve->places : NULL;
@@ -515,6 +569,9 @@ static int serve_until_told(struct serve *serve, struct err *err)
         log_write(LOG_WARN, "prompts are not kept on disk",
                   LOG_FIELDS(LOG_C("why", serve->disk_fault.text)));
     }
+    if (serve->store_fault.code != ERR_NONE && serve->store_fault.code != ERR_UNSUPPORTED) {
+        log_write(LOG_WARN, "nothing is stored", LOG_FIELDS(LOG_C("why", serve->store_fault.text)));
+    }
     print_addresses(serve);
     print_machine();
     if (serve->model_count == 0) {
@@ -560,6 +617,7 @@ int cli_serve(int argc, char **argv)
     route_registry_destroy(serve.registry);
     route_places_deinit(&serve.places);
     engine_disk_close(serve.disk);
+    store_close(serve.store);
     server_settings_deinit(&serve.settings);
     arena_deinit(&serve.arena);
     return status;

@@ -28,6 +28,8 @@ struct server_generation {
     struct api_run run;
     bool is_parsed;            /* and the model was asked for */
     int64_t asked_ns, told_ns; /* since when it waits; when the client last heard of it */
+    struct err commit_failure;
+    enum { COMMIT_NONE, COMMIT_RUNNING, COMMIT_DONE, COMMIT_FAILED } commit; /* lock */
     bool has_begun, has_ended, is_large;
 };
 
@@ -72,6 +74,7 @@ static enum stage advance(struct server_generation *generation, struct err *err)
 {
     struct api_run_owner owner = {
         .registry = generation->server->registry,
+        .keep = &generation->server->params.keep,
         .id = str_of(generation->id),
         .tenant = {(const char *)generation->tenant, generation->tenant_len},
         .notify = on_events,
@@ -106,6 +109,34 @@ static void work(void *arg)
     }
     pthread_mutex_unlock(&generation->lock);
     unref(generation);
+}
+
+static void commit(void *arg)
+{
+    struct server_generation *generation = arg;
+    bool ok = api_run_commit(&generation->run, &generation->commit_failure);
+    pthread_mutex_lock(&generation->lock);
+    generation->commit = ok ? COMMIT_DONE : COMMIT_FAILED;
+    if (generation->wake) {
+        generation->wake(generation->arg);
+    }
+    pthread_mutex_unlock(&generation->lock);
+    unref(generation);
+}
+
+static void abandon(void *arg)
+{
+    struct server_generation *generation = arg;
+    api_run_abandon(&generation->run,
+                    generation->failure.code == ERR_NONE ? NULL : &generation->failure);
+    unref(generation);
+}
+
+static void hand_over(struct server_generation *generation, void (*run)(void *arg))
+{
+    atomic_fetch_add(&generation->refs, 1);
+    generation->job = (struct server_job){.run = run, .arg = generation};
+    server_workers_add(generation->server->workers, &generation->job);
 }
 
 /* ---- owner ---- */
@@ -146,11 +177,34 @@ void server_generation_leave(struct server_generation *generation)
     pthread_mutex_lock(&generation->lock);
     generation->wake = NULL;
     bool is_prepared = generation->stage != WORKING;
+    bool is_lost = generation->stage == RUNNING && generation->commit == COMMIT_NONE &&
+                   api_run_must_commit(&generation->run);
     pthread_mutex_unlock(&generation->lock);
     if (is_prepared) {
         api_run_stop(&generation->run);
     }
+    if (is_lost) {
+        hand_over(generation, abandon);
+    }
     unref(generation);
+}
+
+/* The answer is complete. True once it may be told: nothing is kept of it, or it is on the disk. */
+static bool is_committed(struct server_generation *generation, struct err *failure)
+{
+    if (!api_run_must_commit(&generation->run)) {
+        return true;
+    }
+    pthread_mutex_lock(&generation->lock);
+    int state = (int)generation->commit;
+    generation->commit = state == COMMIT_NONE ? COMMIT_RUNNING : generation->commit;
+    pthread_mutex_unlock(&generation->lock);
+    if (state == COMMIT_NONE) {
+        hand_over(generation, commit);
+    } else if (state == COMMIT_FAILED) {
+        *failure = generation->commit_failure;
+    }
+    return state == COMMIT_DONE;
 }
 
 /* The stage, after a look at the model that is waited for: once it is there, or is not to be had, a
@@ -236,11 +290,15 @@ enum server_pull server_generation_pull(struct server_generation *generation, st
         generation->has_begun = true;
         generation->dialect->begin(&run->render, out);
     }
-    if (!api_run_drain(run, PULL_BYTES, out, failure)) {
-        generation->dialect->broken(&run->render, failure, out);
-        generation->has_ended = true;
-    } else if (api_run_is_done(run)) {
+    bool ok = api_run_drain(run, PULL_BYTES, out, failure);
+    if (!ok) {
+        generation->failure = *failure; /* for what is kept of it */
+    } else if (api_run_is_done(run) && is_committed(generation, failure)) {
         generation->dialect->end(&run->render, out);
+        generation->has_ended = true;
+    }
+    if (failure->code != ERR_NONE) {
+        generation->dialect->broken(&run->render, failure, out);
         generation->has_ended = true;
     }
     return out->len > 0 ? SERVER_PULL_MORE : SERVER_PULL_WAIT;
@@ -251,12 +309,17 @@ enum server_pull server_generation_whole(struct server_generation *generation, s
 {
     struct api_run *run = &generation->run;
     struct buf unused = {0};
-    bool ok = api_run_drain(run, PULL_BYTES, &unused, failure);
+    failure->code = ERR_NONE;
+    if (!api_run_drain(run, PULL_BYTES, &unused, failure)) {
+        generation->failure = *failure;
+    }
     buf_deinit(&unused);
-    if (!ok) {
+    bool is_told =
+        failure->code == ERR_NONE && api_run_is_done(run) && is_committed(generation, failure);
+    if (failure->code != ERR_NONE) {
         return SERVER_PULL_BROKEN;
     }
-    if (!api_run_is_done(run)) {
+    if (!is_told) {
         return SERVER_PULL_WAIT;
     }
     generation->dialect->whole(&run->render, out);

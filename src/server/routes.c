@@ -125,7 +125,7 @@ static int hex_of(char c)
                                   : -1;
 }
 
-bool server_path_decode(struct str raw, struct buf *out, struct err *err)
+bool server_text_decode(struct str raw, struct buf *out, struct err *err)
 {
     buf_clear(out);
     buf_reserve(out, raw.len);
@@ -136,21 +136,26 @@ bool server_path_decode(struct str raw, struct buf *out, struct err *err)
             int high = is_whole ? hex_of(raw.ptr[i + 1]) : -1;
             int low = is_whole ? hex_of(raw.ptr[i + 2]) : -1;
             if (high < 0 || low < 0) {
-                return err_set(err, ERR_INVALID, "the path holds a malformed escape");
+                return err_set(err, ERR_INVALID, "it holds a malformed escape");
             }
             c = (char)(high << 4 | low);
             i += 2;
         }
         if (c == 0) {
-            return err_set(err, ERR_INVALID, "the path holds a NUL");
+            return err_set(err, ERR_INVALID, "it holds a NUL");
         }
         buf_add_char(out, c);
     }
     if (out->failed) {
         return err_set_memory(err, raw.len);
     }
-    if (!utf8_is_valid(buf_view(out))) {
-        return err_set(err, ERR_INVALID, "the path is not UTF-8");
+    return utf8_is_valid(buf_view(out)) || err_set(err, ERR_INVALID, "it is not UTF-8");
+}
+
+bool server_path_decode(struct str raw, struct buf *out, struct err *err)
+{
+    if (!server_text_decode(raw, out, err)) {
+        return err_wrap(err, "the path");
     }
     struct str rest = buf_view(out);
     while (rest.len) {

@@ -55,8 +55,11 @@ const struct server_route *server_routes_find(const struct server_route *routes,
                                               struct str path, struct str parts[SERVER_PARTS_MAX],
                                               struct buf *allow, struct err *err);
 
-/* Decodes a request target's path once: %XX becomes its byte. ERR_INVALID for a malformed escape,
- * a NUL, invalid UTF-8, or a part "." or "..". */
+/* Decodes a text of a request's target once: %XX becomes its byte. ERR_INVALID for a malformed
+ * escape, a NUL or invalid UTF-8. */
+bool server_text_decode(struct str raw, struct buf *out, struct err *err);
+
+/* The same for its path, which must not have a part "." or ".." either. */
 bool server_path_decode(struct str raw, struct buf *out, struct err *err);
 
 #endif

@@ -16,6 +16,7 @@ struct server_params server_params_default(void)
         .body_bytes_max = 32 << 20,
         .bodies_bytes_max = 256 << 20,
         .worker_count = 2,
+        .keep = {.lack = "no folder was given to keep it in"},
         .header_timeout_s = 10,
         .body_timeout_s = 30,
         .idle_timeout_s = 75,

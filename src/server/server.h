@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "api/run.h"
 #include "base/err.h"
 #include "base/str.h"
 #include "route/registry.h"
@@ -26,6 +27,7 @@ struct server_params {
     size_t body_bytes_max;   /* of one generation request */
     size_t bodies_bytes_max; /* of all requests being received at once */
     size_t worker_count;
+    struct api_keep keep; /* where answers, files and batches are kept; the store is borrowed */
     double header_timeout_s, body_timeout_s, idle_timeout_s, write_timeout_s;
 };
 

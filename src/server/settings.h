@@ -36,7 +36,8 @@ struct server_settings {
     struct str tls_cert, tls_key;
     uint64_t ctx, parallel, threads, batch, prefill_chunk, kv_tokens, memory_mib, queue;
     uint64_t cache_share, cache_disk;
-    struct str cache_dir;
+    struct str cache_dir, data_dir;
+    uint64_t data_mib, data_days;
     struct str kv, cpu_level, chat_template_file;
     uint64_t connections, body_mib, bodies_mib, workers;
     double header_timeout, body_timeout, idle_timeout, write_timeout, grace;

@@ -50,6 +50,11 @@ const struct server_setting server_setting_table[] = {
     INT(cache_disk, 0, 100000000000000, "4294967296",
         "bytes on disk for prompts that are found again after a restart; 0: nothing is written"),
     TEXT(cache_dir, "", "FOLDER", "for those prompts, private; else $XDG_CACHE_HOME/hearth"),
+    TEXT(data_dir, "", "FOLDER",
+         "keeps stored responses, files and batches, private; else $XDG_DATA_HOME/hearth; none: "
+         "nothing is stored"),
+    INT(data_mib, 1, 1073741824, "4096", "largest size of what is stored in MiB"),
+    INT(data_days, 0, 36500, "30", "days that stored answers are kept; 0: until deleted"),
     INT(memory_mib, 0, 1073741824, "0",
         "memory for the plans of all loaded models in MiB; 0: what is free"),
     CHOICE(cpu_level, "auto reference avx2 avx512 neon", "auto",
