@@ -73,6 +73,155 @@ static void a_body(void **state)
     api_request_deinit(&request);
 }
 
+/* Blocks of all kinds, as they become messages of OpenAI's chat. */
+static void blocks(void **state)
+{
+    struct gen_request request;
+    (void)state;
+    dialect_parses(
+        messages,
+        BODY(USER("\"q\"") ",{\"role\":\"assistant\",\"content\":["
+                           "{\"type\":\"thinking\",\"thinking\":\"h\",\"signature\":\"s\"},"
+                           "{\"type\":\"redacted_thinking\",\"data\":\"xyz\"},"
+                           "{\"type\":\"text\",\"text\":\"a\"},"
+                           "{\"type\":\"tool_use\",\"id\":\"t1\",\"name\":\"f\",\"input\":{\"b\":["
+                           "1,2.5],\"a\":null}},"
+                           "{\"type\":\"tool_use\",\"id\":\"t2\",\"name\":\"g\",\"input\":{},"
+                           "\"caller\":{\"type\":\"direct\"}}]}," USER(
+                               "[{\"type\":\"tool_result\",\"tool_use_id\":\"t2\",\"is_error\":"
+                               "true,\"content\":\"no\"},"
+                               "{\"type\":\"tool_result\",\"tool_use_id\":\"t1\",\"content\":["
+                               "{\"type\":\"text\",\"text\":\"r\"},{\"type\":\"document\","
+                               "\"title\":\"T\","
+                               "\"source\":{\"type\":\"text\",\"media_type\":\"text/"
+                               "plain\",\"data\":\"D\"}}]},"
+                               "{\"type\":\"text\",\"text\":\"go\"},"
+                               "{\"type\":\"search_result\",\"source\":\"u\",\"title\":\"t\","
+                               "\"content\":[{\"type\":\"text\",\"text\":\"c\"}]}]")) "}",
+        &request);
+    dialect_expects_messages(
+        &request,
+        "[{\"role\":\"user\",\"content\":\"q\"},"
+        "{\"role\":\"assistant\",\"content\":\"a\",\"reasoning_content\":\"h\",\"tool_calls\":["
+        "{\"id\":\"t1\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":"
+        "\"{\\\"b\\\":[1,2.5],\\\"a\\\":null}\"}},"
+        "{\"id\":\"t2\",\"type\":\"function\",\"function\":{\"name\":\"g\",\"arguments\":\"{}\"}}]}"
+        ","
+        "{\"role\":\"tool\",\"tool_call_id\":\"t2\",\"content\":\"Error: no\"},"
+        "{\"role\":\"tool\",\"tool_call_id\":\"t1\",\"content\":\"r\\nT\\nD\"},"
+        "{\"role\":\"user\",\"content\":\"go\\nt\\nu\\nc\"}]");
+    api_request_deinit(&request);
+}
+
+#define TOOL "{\"name\":\"f\",\"description\":\"d\",\"input_schema\":{\"type\":\"object\"}"
+
+static void tools_and_thinking(void **state)
+{
+    struct gen_request request;
+    struct buf tools = {0};
+    (void)state;
+    dialect_parses(
+        messages,
+        "{\"model\":\"m\",\"max_tokens\":5000,\"messages\":[" USER(
+            "\"x\"") "],"
+                     "\"tools\":[" TOOL
+                     ",\"strict\":true,\"cache_control\":{\"type\":\"ephemeral\","
+                     "\"ttl\":\"1h\"},\"input_examples\":[{\"a\":1}]}],"
+                     "\"tool_choice\":{\"type\":\"tool\",\"name\":\"f\",\"disable_parallel_tool_"
+                     "use\":true},"
+                     "\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":1024,\"display\":"
+                     "\"omitted\"},"
+                     "\"output_config\":{\"effort\":\"xhigh\",\"format\":{\"type\":\"json_schema\","
+                     "\"schema\":{\"type\":\"integer\"}}},"
+                     "\"context_management\":{\"edits\":[{\"type\":\"clear_thinking_20251015\","
+                     "\"keep\":\"all\"}]}}",
+        &request);
+    json_write(&tools, request.tools);
+    assert_string_equal(tools.ptr,
+                        "[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":"
+                        "{\"type\":\"object\"},\"description\":\"d\\n\\nExample inputs:\\n"
+                        "{\\\"a\\\":1}\",\"strict\":true}}]");
+    buf_deinit(&tools);
+    assert_int_equal(request.tool_choice.mode, GEN_TOOLS_REQUIRED);
+    assert_int_equal(json_array_size(request.tool_choice.allowed), 1);
+    assert_false(request.parallel_tool_calls);
+    assert_true(request.reasoning.mode == GEN_REASONING_ON && request.reasoning.has_budget);
+    assert_true(request.reasoning.budget_tokens == 1024 && request.reasoning.is_hidden);
+    assert_true(str_eq(request.reasoning.effort, STR("xhigh")));
+    assert_true(request.format == GEN_FORMAT_SCHEMA && request.schema_strict && request.schema);
+    assert_true(request.cache_breakpoints == 1 && request.cache_is_long);
+    api_request_deinit(&request);
+    dialect_parses(messages, HI ",\"tools\":[],\"thinking\":{\"type\":\"adaptive\"}}", &request);
+    assert_true(!request.tools && request.reasoning.mode == GEN_REASONING_ON);
+    api_request_deinit(&request);
+    dialect_parses(messages, HI ",\"tools\":[" TOOL "}],\"tool_choice\":{\"type\":\"none\"}}",
+                   &request);
+    assert_true(request.tool_choice.mode == GEN_TOOLS_NONE && request.parallel_tool_calls);
+    assert_true(request.reasoning.mode == GEN_REASONING_OFF);
+    api_request_deinit(&request);
+}
+
+static void refused_tools(void **state)
+{
+    static const struct {
+        const char *more;
+        enum err_code code;
+        const char *param;
+    } cases[] = {
+        {"\"tools\":{}", ERR_TYPE, "tools"},
+        {"\"tools\":[{}]", ERR_MISSING, "tools[0].name"},
+        {"\"tools\":[{\"name\":\"web_search\",\"type\":\"web_search_20250305\"}]", ERR_UNSUPPORTED,
+         "tools[0].type"},
+        {"\"tools\":[" TOOL "}," TOOL "}]", ERR_INVALID, "tools[1].name"},
+        {"\"tools\":[{\"name\":\"a b\",\"input_schema\":{\"type\":\"object\"}}]", ERR_INVALID,
+         "tools[0].name"},
+        {"\"tools\":[{\"name\":\"a\",\"input_schema\":{\"type\":\"array\"}}]", ERR_INVALID,
+         "tools[0].input_schema.type"},
+        {"\"tools\":[" TOOL ",\"defer_loading\":true}]", ERR_UNSUPPORTED, "tools[0].defer_loading"},
+        {"\"tools\":[" TOOL ",\"allowed_callers\":[\"code_execution_20250825\"]}]", ERR_UNSUPPORTED,
+         "tools[0].allowed_callers"},
+        {"\"tools\":[" TOOL ",\"eager_input_streaming\":false}]", ERR_UNSUPPORTED,
+         "tools[0].eager_input_streaming"},
+        {"\"tools\":[" TOOL ",\"x\":1}]", ERR_UNKNOWN, "tools[0].x"},
+        {"\"tool_choice\":{\"type\":\"any\"}", ERR_INVALID, "tool_choice"},
+        {"\"tool_choice\":{\"type\":\"x\"}", ERR_INVALID, "tool_choice.type"},
+        {"\"tool_choice\":{\"type\":\"auto\",\"y\":1}", ERR_UNKNOWN, "tool_choice.y"},
+        {"\"tools\":[" TOOL "}],\"tool_choice\":{\"type\":\"tool\"}", ERR_MISSING,
+         "tool_choice.name"},
+        {"\"tools\":[" TOOL "}],\"tool_choice\":{\"type\":\"tool\",\"name\":\"z\"}", ERR_INVALID,
+         "tool_choice.name"},
+        {"\"thinking\":{\"type\":\"enabled\"}", ERR_MISSING, "thinking.budget_tokens"},
+        {"\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":1000}", ERR_INVALID,
+         "thinking.budget_tokens"},
+        {"\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":1024}", ERR_INVALID,
+         "thinking.budget_tokens"},
+        {"\"thinking\":{\"type\":\"disabled\",\"budget_tokens\":1024}", ERR_INVALID,
+         "thinking.budget_tokens"},
+        {"\"thinking\":{\"type\":\"between_tools\"}", ERR_UNSUPPORTED, "thinking.type"},
+        {"\"thinking\":{\"type\":\"adaptive\",\"display\":\"x\"}", ERR_INVALID, "thinking.display"},
+        {"\"output_config\":{\"effort\":\"huge\"}", ERR_INVALID, "output_config.effort"},
+        {"\"output_config\":{\"format\":{\"type\":\"json_schema\"}}", ERR_MISSING,
+         "output_config.format.schema"},
+        {"\"output_config\":{\"format\":{\"type\":\"grammar\"}}", ERR_INVALID,
+         "output_config.format.type"},
+        {"\"output_config\":{\"x\":1}", ERR_UNKNOWN, "output_config.x"},
+        {"\"context_management\":{\"edits\":[{\"type\":\"clear_tool_uses_20250919\"}]}",
+         ERR_UNSUPPORTED, "context_management"},
+        {"\"mcp_servers\":[]", ERR_UNSUPPORTED, "mcp_servers"},
+        {"\"speed\":\"fast\"", ERR_UNSUPPORTED, "speed"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char body[512];
+        snprintf(body, sizeof body, HI ",%s}", cases[i].more);
+        dialect_refuses(messages, body, cases[i].code, cases[i].param);
+    }
+}
+
+#define CALL   "{\"type\":\"tool_use\",\"id\":\"t\",\"name\":\"f\",\"input\":{}}"
+#define RESULT "{\"type\":\"tool_result\",\"tool_use_id\":\"t\"}"
+#define MARKED "{\"type\":\"text\",\"text\":\"a\",\"cache_control\":{\"type\":\"ephemeral\"}}"
+
 static void refused_bodies(void **state)
 {
     (void)state;
@@ -86,8 +235,8 @@ static void refused_bodies(void **state)
                     "messages[0].content");
     dialect_refuses(messages, BODY(USER("\"x\"") "," USER("[{\"type\":\"image\"}]")) "}",
                     ERR_UNSUPPORTED, "messages[1].content[0].type");
-    dialect_refuses(messages, BODY(USER("[{\"source\":1,\"type\":\"document\"}]")) "}",
-                    ERR_UNSUPPORTED, "messages[0].content[0].type");
+    dialect_refuses(messages, BODY(USER("[{\"source\":1,\"type\":\"document\"}]")) "}", ERR_TYPE,
+                    "messages[0].content[0].source");
     dialect_refuses(messages, BODY(USER("[null]")) "}", ERR_TYPE, "messages[0].content[0]");
     dialect_refuses(messages, BODY(USER("\"x\"") ",{\"role\":\"tool\",\"content\":\"a\"}") "}",
                     ERR_INVALID, "messages[1].role");
@@ -99,11 +248,27 @@ static void refused_bodies(void **state)
     dialect_refuses(messages, HI ",\"cache_control\":{}}", ERR_MISSING, "cache_control.type");
     dialect_refuses(messages, HI ",\"temperature\":1.5}", ERR_INVALID, "temperature");
     dialect_refuses(messages, HI ",\"metadata\":{\"a\":1}}", ERR_UNKNOWN, "metadata.a");
-    dialect_refuses(messages, HI ",\"output_config\":{\"effort\":\"low\"}}", ERR_UNSUPPORTED,
-                    "output_config.effort");
-    dialect_refuses(messages, HI ",\"tools\":[{}]}", ERR_UNSUPPORTED, "tools");
-    dialect_refuses(messages, HI ",\"thinking\":{\"type\":\"disabled\",\"budget_tokens\":1}}",
-                    ERR_UNSUPPORTED, "thinking");
+    dialect_refuses(messages,
+                    BODY(USER("\"x\"") ",{\"role\":\"assistant\",\"content\":[" CALL "]}") "}",
+                    ERR_INVALID, "messages[1]");
+    dialect_refuses(
+        messages,
+        BODY(USER("\"x\"") ",{\"role\":\"assistant\",\"content\":[" CALL "]}," USER("\"y\"")) "}",
+        ERR_INVALID, "messages[2]");
+    dialect_refuses(messages, BODY(USER("[" RESULT "]")) "}", ERR_INVALID,
+                    "messages[0].content[0].tool_use_id");
+    dialect_refuses(messages,
+                    BODY(USER("\"x\"") ",{\"role\":\"assistant\",\"content\":[" CALL "]}," USER(
+                        "[{\"type\":\"text\",\"text\":\"a\"}," RESULT "]")) "}",
+                    ERR_INVALID, "messages[2].content[1].type");
+    dialect_refuses(messages, BODY(USER("[" CALL "]")) "}", ERR_INVALID,
+                    "messages[0].content[0].type");
+    dialect_refuses(messages,
+                    BODY(USER("[{\"type\":\"document\",\"source\":{\"type\":\"base64\"}}]")) "}",
+                    ERR_UNSUPPORTED, "messages[0].content[0].source.type");
+    dialect_refuses(messages,
+                    BODY(USER("[" MARKED "," MARKED "," MARKED "," MARKED "," MARKED "]")) "}",
+                    ERR_INVALID, "messages[0].content[4].cache_control");
     dialect_refuses(&api_anthropic_count, HI "}", ERR_UNKNOWN, "max_tokens");
 }
 
@@ -131,7 +296,9 @@ static void versions(void **state)
 #define EVENT(name, rest) "event: " name "\ndata: {\"type\":\"" name "\"" rest "}\n\n"
 #define MESSAGE(content, stop, usage)                                                              \
     "{\"id\":\"ID\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"m\\\"x\","             \
-    "\"content\":[" content "]," stop ",\"usage\":{" usage ",\"service_tier\":\"standard\"}}"
+    "\"content\":[" content "]," stop ",\"usage\":{" usage                                         \
+    ",\"cache_creation\":{\"ephemeral_5m_input_tokens\":0,\"ephemeral_1h_input_tokens\":0},"       \
+    "\"server_tool_use\":null,\"service_tier\":\"standard\"}}"
 #define STOP(reason, sequence) "\"stop_reason\":" reason ",\"stop_sequence\":" sequence
 #define USAGE(in, cached, out)                                                                     \
     "\"input_tokens\":" in ",\"cache_creation_input_tokens\":0,"                                   \
@@ -236,9 +403,15 @@ static void errors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_body),          cmocka_unit_test(refused_bodies),
-        cmocka_unit_test(memory_runs_out), cmocka_unit_test(versions),
-        cmocka_unit_test(a_stream),        cmocka_unit_test(whole_messages),
+        cmocka_unit_test(a_body),
+        cmocka_unit_test(blocks),
+        cmocka_unit_test(tools_and_thinking),
+        cmocka_unit_test(refused_tools),
+        cmocka_unit_test(refused_bodies),
+        cmocka_unit_test(memory_runs_out),
+        cmocka_unit_test(versions),
+        cmocka_unit_test(a_stream),
+        cmocka_unit_test(whole_messages),
         cmocka_unit_test(errors),
     };
     return cmocka_run_group_tests(tests, dialect_fixture_open, dialect_fixture_close);

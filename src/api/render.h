@@ -72,7 +72,9 @@ struct api_choice {
     struct engine_token *tokens; /* only when not streaming and log probabilities were asked */
     size_t token_count, token_cap;
     size_t text_offset; /* characters of the answer before the next token (legacy log probs) */
-    bool has_begun;     /* streaming: text was sent */
+    uint32_t block;     /* a dialect's own: which block of its answer is open, */
+    enum gen_part_kind block_kind; /* and what it holds */
+    bool has_begun;                /* streaming: text was sent */
     bool is_done;
     enum gen_finish finish;
     struct str stop_hit; /* the request's stop string that ended it; empty if none did */

@@ -26,6 +26,7 @@ void api_request_deinit(struct gen_request *request)
         request->release(request->own);
     }
     json_decref(request->own_kwargs);
+    json_decref(request->own_choice);
     json_decref(request->messages);
     json_decref(request->body);
     arena_deinit(&request->arena);

@@ -50,6 +50,7 @@ struct gen_reasoning {
     struct str effort; /* "", "minimal", "low", "medium", "high", ...: told to the template */
     bool has_budget;
     uint32_t budget_tokens; /* at which the reasoning is closed */
+    bool is_hidden;         /* the answer tells that there was some, not its text */
 };
 
 enum gen_lane { GEN_LANE_INTERACTIVE, GEN_LANE_NORMAL, GEN_LANE_BATCH };
@@ -75,10 +76,12 @@ struct gen_request {
     struct arena arena;
     json_t *body; /* owned */
     enum gen_kind kind;
-    struct str model;  /* as the client wrote it */
-    bool is_tagged;    /* a model NAME is the same as NAME:latest */
-    bool has_keep;     /* of the model, when the request is done */
-    int64_t keep_ns;   /* ROUTE_KEEP_FOREVER; 0: it is unloaded when nobody else uses it */
+    struct str model;           /* as the client wrote it */
+    uint32_t cache_breakpoints; /* places that the client marked as worth to cache */
+    bool cache_is_long;         /* one of them for an hour */
+    bool is_tagged;             /* a model NAME is the same as NAME:latest */
+    bool has_keep;              /* of the model, when the request is done */
+    int64_t keep_ns;            /* ROUTE_KEEP_FOREVER; 0: it is unloaded when nobody else uses it */
     bool only_unloads; /* nothing else is asked for: the model goes, and is not loaded for that */
     struct gen_load load;
 
@@ -94,6 +97,7 @@ struct gen_request {
                       description,parameters,strict}} or {"type":"custom","custom":{name,
                       description,format}} */
     struct gen_tool_choice tool_choice;
+    json_t *own_choice;       /* owned: tool_choice.allowed where the dialect made it; NULL */
     bool parallel_tool_calls; /* more than one call in an answer; true unless told otherwise */
     struct gen_reasoning reasoning;
 

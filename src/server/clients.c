@@ -3,8 +3,14 @@
 #include "api/anthropic.h"
 #include "api/ollama.h"
 #include "api/openai.h"
+#include "server/calls.h"
 #include "server/exchange.h"
 #include "server/generate.h"
+
+bool server_is_anthropic(const struct server_exchange *exchange)
+{
+    return server_exchange_header(exchange, "anthropic-version").len > 0;
+}
 
 /* ---- errors ---- */
 
@@ -19,8 +25,9 @@ static void openai_error(const struct err *failure, struct str request_id, struc
     api_openai_error(failure, out);
 }
 
-const struct server_client *server_client_of(struct str path)
+const struct server_client *server_client_of(const struct server_exchange *exchange)
 {
+    struct str path = buf_view(&exchange->path);
     static const struct server_client others[] = {
         {"/v1/messages", "request-id", api_anthropic_status, api_anthropic_error},
         {"/api", NULL, plain_status, api_ollama_error},
@@ -31,6 +38,9 @@ const struct server_client *server_client_of(struct str path)
         if (str_eat(&rest, str_of(others[i].prefix)) && (rest.len == 0 || rest.ptr[0] == '/')) {
             return &others[i];
         }
+    }
+    if (server_is_anthropic(exchange) && str_starts(path, STR("/v1/models"))) {
+        return &others[0]; /* both APIs have this path */
     }
     return &openai;
 }
@@ -56,6 +66,11 @@ enum server_step server_anthropic_messages(struct server_exchange *exchange)
 enum server_step server_anthropic_count(struct server_exchange *exchange)
 {
     return anthropic(exchange, &api_anthropic_count);
+}
+
+enum server_step server_anthropic_batches(struct server_exchange *exchange)
+{
+    return server_call(exchange, api_anthropic_batches);
 }
 
 /* ---- Ollama ---- */

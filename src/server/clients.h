@@ -16,11 +16,15 @@ struct server_client {
     void (*error)(const struct err *failure, struct str request_id, struct buf *out);
 };
 
-/* OpenAI's for paths of nobody. */
-const struct server_client *server_client_of(struct str path);
+/* OpenAI's for paths of nobody. /v1/models is Anthropic's for who says so. */
+const struct server_client *server_client_of(const struct server_exchange *exchange);
+
+/* The request has a header anthropic-version. */
+bool server_is_anthropic(const struct server_exchange *exchange);
 
 enum server_step server_anthropic_messages(struct server_exchange *exchange);
 enum server_step server_anthropic_count(struct server_exchange *exchange);
+enum server_step server_anthropic_batches(struct server_exchange *exchange);
 
 enum server_step server_ollama_chat(struct server_exchange *exchange);
 enum server_step server_ollama_generate(struct server_exchange *exchange);

@@ -1,5 +1,7 @@
 #include "server/compatibility.h"
 
+#include <stdio.h>
+
 #include "api/anthropic.h"
 #include "api/ollama.h"
 #include "api/openai.h"
@@ -60,7 +62,7 @@ static void add_fields(const char *title, const struct api_field *const *tables,
 void server_compatibility_page(struct buf *out)
 {
     static const struct api_field *const options[] = {api_ollama_option_fields, NULL};
-    static const struct api_field *const blocks[] = {api_anthropic_block_fields, NULL};
+    static const struct api_field *const tools[] = {api_anthropic_tool_fields, NULL};
     buf_add_text(
         out,
         "# Compatibility\n\n"
@@ -83,7 +85,13 @@ void server_compatibility_page(struct buf *out)
     add_fields("OpenAI: POST /v1/completions", api_openai_completions.tables, out);
     add_fields("Anthropic: POST /v1/messages", api_anthropic_messages.tables, out);
     add_fields("Anthropic: POST /v1/messages/count_tokens", api_anthropic_count.tables, out);
-    add_fields("Anthropic: content blocks", blocks, out);
+    add_fields("Anthropic: a tool", tools, out);
+    for (const struct api_anthropic_block *block = api_anthropic_blocks; block->type; block++) {
+        const struct api_field *const fields[] = {block->fields, NULL};
+        char title[64];
+        snprintf(title, sizeof title, "Anthropic: a content block of type %s", block->type);
+        add_fields(title, fields, out);
+    }
     add_fields("Ollama: POST /api/generate", api_ollama_generate.tables, out);
     add_fields("Ollama: POST /api/chat", api_ollama_chat.tables, out);
     add_fields("Ollama: POST /api/show", api_ollama_show_tables, out);

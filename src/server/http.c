@@ -213,7 +213,7 @@ static void on_connection(void *arg, struct MHD_Connection *mhd, void **socket_s
 
 enum server_step server_exchange_fail(struct server_exchange *exchange, const struct err *failure)
 {
-    const struct server_client *client = server_client_of(buf_view(&exchange->path));
+    const struct server_client *client = server_client_of(exchange);
     exchange->fault = *failure;
     exchange->reply.status = client->status(failure);
     exchange->reply.content_type = "application/json";
@@ -363,7 +363,7 @@ static void add_headers(struct server_exchange *exchange, struct MHD_Response *r
     const struct server_reply *reply = &exchange->reply;
     char number[16];
     add_header(response, "X-Request-ID", exchange->id);
-    const char *id_header = server_client_of(buf_view(&exchange->path))->id_header;
+    const char *id_header = server_client_of(exchange)->id_header;
     if (id_header) {
         add_header(response, id_header, exchange->id);
     }

@@ -1,7 +1,10 @@
 #include "server/pages.h"
 
+#include "api/anthropic.h"
 #include "api/openai.h"
 #include "base/json.h"
+#include "server/calls.h"
+#include "server/clients.h"
 #include "server/exchange.h"
 
 static enum server_step reply_json(struct server_exchange *exchange, int status)
@@ -82,6 +85,9 @@ enum server_step server_page_metrics(struct server_exchange *exchange)
 
 enum server_step server_page_models(struct server_exchange *exchange)
 {
+    if (server_is_anthropic(exchange)) {
+        return server_call(exchange, api_anthropic_models);
+    }
     struct err failure;
     if (!api_openai_models(exchange->server->registry, &exchange->reply.body, &failure)) {
         return server_exchange_fail(exchange, &failure);
@@ -91,6 +97,9 @@ enum server_step server_page_models(struct server_exchange *exchange)
 
 enum server_step server_page_model(struct server_exchange *exchange)
 {
+    if (server_is_anthropic(exchange)) {
+        return server_call(exchange, api_anthropic_model);
+    }
     struct err failure;
     if (!api_openai_model(exchange->server->registry, exchange->parts[0], &exchange->reply.body,
                           &failure)) {

@@ -26,6 +26,12 @@ const struct server_route server_routes[] = {
      "answers a conversation, as Anthropic's API has it"},
     {"POST", "/v1/messages/count_tokens", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING,
      server_anthropic_count, "counts the tokens of such a conversation"},
+    {"POST", "/v1/messages/batches", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING,
+     server_anthropic_batches, "refused: /v1/batches runs batches"},
+    {"GET", "/v1/messages/batches", SERVER_ROLE_INFERENCE, 0, server_anthropic_batches,
+     "refused: /v1/batches runs batches"},
+    {"GET", "/v1/messages/batches/{id...}", SERVER_ROLE_INFERENCE, 0, server_anthropic_batches,
+     "refused: /v1/batches runs batches"},
     /* Ollama's */
     {"POST", "/api/chat", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING, server_ollama_chat,
      "answers a conversation, as Ollama has it"},

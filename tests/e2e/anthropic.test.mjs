@@ -202,13 +202,14 @@ test('hints and neutral values pass', async () => {
 
 test('what is not supported is refused by name', async () => {
   for (const [field, value] of Object.entries({
-    tools: [{ name: 'f', input_schema: { type: 'object' } }], tool_choice: { type: 'auto' }, container: 'c',
-    thinking: { type: 'enabled', budget_tokens: 1024 }, mcp_servers: [], context_management: {},
-    service_tier: 'priority', speed: 'fast', inference_geo: 'us', diagnostics: {}, fallbacks: {}, thread: {},
+    container: 'c', mcp_servers: [], context_management: { edits: [{ type: 'clear_tool_uses_20250919' }] },
+    compaction: {}, billing_policy: {}, service_tier: 'priority', speed: 'fast', inference_geo: 'us', diagnostics: {}, fallbacks: {}, thread: {},
   })) await refuses(ask({ [field]: value }), new RegExp(`^${field}: .*not supported`));
-  await refuses(ask({ output_config: { format: { type: 'json_schema', schema: {} } } }), /^output_config\.format/);
-  await refuses(ask({ output_config: { effort: 'low' } }), /^output_config\.effort/);
-  for (const type of ['image', 'document', 'tool_use', 'tool_result', 'thinking', 'redacted_thinking', 'search_result']) {
+  for (const type of ['web_search_20250305', 'bash_20250124', 'text_editor_20250728', 'computer_20250124', 'memory_20250818',
+    'code_execution_20250825', 'web_fetch_20250910', 'tool_search_tool_regex_20251119']) {
+    await refuses(ask({ tools: [{ type, name: 'x' }] }), new RegExp(`^tools\\.0\\.type: .*'${type}'`));
+  }
+  for (const type of ['image', 'server_tool_use', 'web_search_tool_result', 'container_upload', 'mcp_tool_use', 'tool_use', 'thinking']) {
     await refuses(ask({ messages: user([{ type: 'text', text: 'a' }, { type, source: {} }]) }),
       new RegExp(`^messages\\.0\\.content\\.1\\.type: .*'${type}'`));
   }
@@ -221,7 +222,7 @@ test('bad values name their place', async () => {
     [{ top_k: -1 }, /^top_k/], [{ top_k: 1.5 }, /^top_k/], [{ stream: 1 }, /^stream/], [{ stop_sequences: [''] }, /^stop_sequences\.0/],
     [{ metadata: { x: 1 } }, /^metadata\.x/], [{ metadata: { user_id: 1 } }, /^metadata\.user_id/], [{ nonsense: 1 }, /^nonsense: unknown/],
     [{ messages: [] }, /^messages: at least one/], [{ messages: null }, /^messages: missing/], [{ messages: 'a' }, /^messages/],
-    [{ messages: [{ role: 'system', content: 'a' }] }, /^messages\.0\.role: .*'system'/], [{ messages: user('') }, /^messages\.0\.content: .*non-empty/],
+    [{ messages: [{ role: 'tool', content: 'a' }] }, /^messages\.0\.role: .*'tool'/], [{ messages: user('') }, /^messages\.0\.content: .*non-empty/],
     [{ messages: [{ content: 'a' }] }, /^messages\.0\.role/], [{ messages: [{ role: 'user' }] }, /^messages\.0\.content/],
     [{ messages: [{ role: 'user', content: 'a', name: 'x' }] }, /^messages\.0\.name: unknown/], [{ messages: [1] }, /^messages\.0: /],
     [{ messages: user([{ type: 'text', text: '' }]) }, /^messages\.0\.content\.0\.text/], [{ messages: user([{ text: 'a' }]) }, /^messages\.0\.content\.0\.type/],
@@ -260,7 +261,9 @@ test('paths, methods, sizes and versions in the API\'s shape', async () => {
     assert.equal(got.request_id, answer.headers.get('request-id'));
   };
   await check(await fetch(`${server.url}/v1/messages`, { headers: { 'x-api-key': 'secret' } }), 405, 'invalid_request_error');
-  await check(await send({}, '/v1/messages/batches'), 404, 'not_found_error');
+  await check(await send({}, '/v1/messages/batches'), 400, 'invalid_request_error');
+  await check(await send({}, '/v1/messages/nothing'), 404, 'not_found_error');
+  await check(await fetch(`${server.url}/v1/models/none`, { headers: { 'x-api-key': 'secret', 'anthropic-version': '2023-06-01' } }), 404, 'not_found_error');
   await check(await send(`"${'x'.repeat(40 << 20)}"`), 413, 'request_too_large');
   await check(await send(ask(), '/v1/messages', { 'anthropic-version': '2020-01-01' }), 400, 'invalid_request_error');
   const plain = await fetch(`${server.url}/v1/nothing`);
@@ -301,4 +304,31 @@ test('a full queue is 529 overloaded_error', async () => {
   } finally {
     await small.stop();
   }
+});
+
+test('models by the client\'s own list', async () => {
+  const all = [];
+  for await (const info of client.models.list({ limit: 1 })) all.push(info);
+  assert.deepEqual(all.map((info) => [info.type, info.id]), [['model', model]]);
+  assert.ok(Date.parse(all[0].created_at) > 0 && all[0].max_input_tokens > 0);
+  assert.equal((await client.models.retrieve(model)).id, model);
+  await assert.rejects(client.models.retrieve('none'), Anthropic.NotFoundError);
+  await assert.rejects(client.models.list({ limit: 5000 }), Anthropic.BadRequestError);
+  await assert.rejects(client.models.list({ after_id: 'none' }), Anthropic.BadRequestError);
+  await assert.rejects(client.messages.batches.list(), Anthropic.BadRequestError);
+});
+
+test('cache_control tells what the prompt adds to the cache and what it took from it', async () => {
+  const long = `${'Once upon a time there was a hearth. '.repeat(20)}${Date.now()}`;
+  const marked = (text) => ask({ max_tokens: 1, system: [{ type: 'text', text: long, cache_control: { type: 'ephemeral', ttl: '1h' } }], messages: user(text) });
+  const first = (await client.messages.create(marked('a'))).usage;
+  const second = (await client.messages.create(marked('b'))).usage;
+  const total = (usage) => usage.input_tokens + usage.cache_creation_input_tokens + usage.cache_read_input_tokens;
+  assert.ok(first.cache_creation_input_tokens >= 64 && first.cache_creation_input_tokens % 64 === 0, JSON.stringify(first));
+  assert.equal(first.cache_creation.ephemeral_1h_input_tokens, first.cache_creation_input_tokens);
+  assert.equal(second.cache_read_input_tokens >= 64, true, JSON.stringify(second));
+  assert.ok(second.cache_creation_input_tokens < first.cache_creation_input_tokens);
+  assert.equal(total(first), (await client.messages.countTokens({ model, system: marked('a').system, messages: user('a') })).input_tokens);
+  const plain = (await client.messages.create(ask({ max_tokens: 1, system: `${long}x`, messages: user('a') }))).usage;
+  assert.equal(plain.cache_creation_input_tokens, 0);
 });
