@@ -337,6 +337,25 @@ static bool apply_stream_options(struct gen_request *request, const struct api_f
     return true;
 }
 
+static bool apply_lane(struct gen_request *request, const struct api_field *field,
+                       const json_t *value, struct err *err)
+{
+    static const char *const names[] = {[GEN_LANE_INTERACTIVE] = "interactive",
+                                        [GEN_LANE_NORMAL] = "normal",
+                                        [GEN_LANE_BATCH] = "batch"};
+    if (!json_is_string(value)) {
+        return api_type_error(field->name, "a string", value, err);
+    }
+    for (int lane = 0; lane < 3; lane++) {
+        if (strcmp(json_string_value(value), names[lane]) == 0) {
+            request->lane = (enum gen_lane)lane;
+            return true;
+        }
+    }
+    return err_set_param(err, ERR_INVALID, field->name,
+                         "'%s' is 'interactive', 'normal' or 'batch'", field->name);
+}
+
 #define SLOT(member) offsetof(struct gen_request, member)
 
 const struct api_field api_fields_shared[] = {
@@ -346,6 +365,10 @@ const struct api_field api_fields_shared[] = {
     {.name = "stream_options", .kind = API_CUSTOM, .apply = apply_stream_options},
     {.name = "n", .kind = API_U32, .offset = SLOT(n), .min = 1, .max = API_CHOICES_MAX},
     {.name = "user", .kind = API_TEXT, .offset = SLOT(user)},
+    {.name = "lane",
+     .kind = API_CUSTOM,
+     .apply = apply_lane,
+     .note = "'interactive', 'normal' or 'batch': who is served before whom"},
     /* length */
     {.name = "max_tokens", .kind = API_CUSTOM, .apply = api_apply_max_tokens},
     {.name = "min_tokens", .kind = API_U32, .offset = SLOT(min_tokens), .max = INT32_MAX},

@@ -187,6 +187,7 @@ void api_request_engine(const struct gen_request *request, size_t choice, struct
         .top_logprobs = request->top_logprobs,
         .prompt_logprobs = request->echo && request->wants_logprobs,
         .id = id,
+        .lane = (enum engine_lane)request->lane,
     };
     uint32_t room = (uint32_t)(request->ctx_tokens - prompt->ids.count);
     if (request->ctx_tokens && (!out->has_max_tokens || out->max_tokens > room)) {

@@ -31,6 +31,7 @@ bool err_set(struct err *err, enum err_code code, const char *format, ...)
         va_list args;
         va_start(args, format);
         err->code = code;
+        err->retry_s = 0;
         err->param[0] = 0;
         format_text(err->text, sizeof err->text, format, args);
         va_end(args);
@@ -44,6 +45,7 @@ bool err_set_param(struct err *err, enum err_code code, const char *param, const
         va_list args;
         va_start(args, format);
         err->code = code;
+        err->retry_s = 0;
         snprintf(err->param, sizeof err->param, "%s", param);
         format_text(err->text, sizeof err->text, format, args);
         va_end(args);

@@ -55,7 +55,8 @@ enum err_code { ERR_TABLE(ERR_ENUM) ERR_COUNT };
  * holds no unescaped text from files or clients (see str_quote). */
 struct err {
     enum err_code code;
-    char param[160]; /* the field at fault as a path, "messages[0].role"; empty if none */
+    char param[160];  /* the field at fault as a path, "messages[0].role"; empty if none */
+    unsigned retry_s; /* ERR_BUSY: about when it is worth trying again; 0: unknown */
     char text[1024];
 };
 

@@ -247,6 +247,22 @@ static bool find_keys(struct serve *serve, struct err *err)
     return count > 0 || err_set(err, ERR_USAGE, "the file of API keys holds none");
 }
 
+/* "8,4,1" */
+static bool parse_weights(struct str text, uint32_t weights[ENGINE_LANES], struct err *err)
+{
+    enum { WEIGHT_MAX = 10000 };
+    bool ok = true;
+    for (int i = 0; i < ENGINE_LANES; i++) {
+        uint64_t weight = 0;
+        ok = ok && str_to_u64(str_trim(str_cut(&text, ',')), &weight) && weight >= 1 &&
+             weight <= WEIGHT_MAX;
+        weights[i] = (uint32_t)weight;
+    }
+    return (ok && text.len == 0) ||
+           err_set(err, ERR_USAGE, "--lane-weights: three whole numbers from 1 to %d, as in 8,4,1",
+                   WEIGHT_MAX);
+}
+
 static bool local_params(const struct server_settings *settings, struct route_local_params *out,
                          struct err *err)
 {
@@ -257,6 +273,10 @@ static bool local_params(const struct server_settings *settings, struct route_lo
     out->threads = (uint32_t)settings->threads;
     out->batch_rows_max = (uint32_t)settings->batch;
     out->prefill_chunk = (uint32_t)settings->prefill_chunk;
+    out->decode_stretch = (float)settings->decode_stretch;
+    if (!parse_weights(settings->lane_weights, out->lane_weights, err)) {
+        return false;
+    }
     out->queue_max = (uint32_t)settings->queue;
     out->cache_percent = (uint32_t)settings->cache_share;
     out->memory_max = settings->memory_mib << 20;

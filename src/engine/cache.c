@@ -24,9 +24,8 @@
  * never written and copy-on-write is not needed. When two sequences have computed the same page,
  * the second takes the first's and gives its own back; they are equal bit for bit.
  *
- * Admission promises a sequence all pages it may ever need, but it takes them one by one as it
- * grows: a request without max_tokens is promised the whole context, and taking that at once would
- * evict everything for pages that are rarely written. What keeps a promise:
+ * Admission promises a sequence the pages of its prompt, but it takes them one by one as it grows:
+ * taking them at once would evict what others, or it itself, may still find. What keeps a promise:
  *
  *     unused + idle >= promised        after every call but a match that precedes a promise */
 #include "engine/cache.h"
@@ -225,10 +224,10 @@ static void hold(struct engine_cache *cache, uint32_t page)
 
 /* ---- promises ---- */
 
-bool engine_cache_promise(struct engine_cache *cache, uint32_t count)
+bool engine_cache_promise(struct engine_cache *cache, uint32_t count, uint32_t spare)
 {
     uint64_t there = (uint64_t)cache->pages.unused_count + cache->idle_count;
-    if ((uint64_t)cache->promised + count > there) {
+    if ((uint64_t)cache->promised + count + spare > there) {
         return false;
     }
     cache->promised += count;

@@ -51,8 +51,9 @@ void engine_cache_deinit(struct engine_cache *cache);
 /* Bytes that init allocates. */
 uint64_t engine_cache_bytes(uint32_t page_total, uint32_t idle_max);
 
-/* A promise of `count` pages, kept whatever happens to others; false when there are too few. */
-bool engine_cache_promise(struct engine_cache *cache, uint32_t count);
+/* A promise of `count` pages, kept whatever happens to others; false when then fewer than `spare`
+ * would be left. */
+bool engine_cache_promise(struct engine_cache *cache, uint32_t count, uint32_t spare);
 
 /* Gives back what was promised and not taken. */
 void engine_cache_absolve(struct engine_cache *cache, uint32_t count);

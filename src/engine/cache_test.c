@@ -34,7 +34,7 @@ static uint32_t run(struct engine_cache *c, const struct engine_salt *salt, cons
     uint32_t held = engine_cache_match(c, ENGINE_CACHE_NONE, salt, tokens, (size_t)page_count * P,
                                        page_count, pages, NULL);
     const uint32_t found = held;
-    assert_true(engine_cache_promise(c, page_count - held));
+    assert_true(engine_cache_promise(c, page_count - held, 0));
     for (; held < page_count; held++) {
         pages[held] = engine_cache_take(c);
         pages[held] = engine_cache_publish(c, held ? pages[held - 1] : ENGINE_CACHE_NONE, salt,
@@ -90,7 +90,7 @@ static void test_same_page_twice(void **state)
     text_id a[P];
     assert_true(engine_cache_init(&c, 2, 2));
     fill(a, P, 0, 1);
-    assert_true(engine_cache_promise(&c, 2));
+    assert_true(engine_cache_promise(&c, 2, 0));
     uint32_t x = engine_cache_take(&c), y = engine_cache_take(&c);
     assert_int_equal(engine_cache_publish(&c, ENGINE_CACHE_NONE, &nobody, a, x), x);
     assert_int_equal(engine_cache_publish(&c, ENGINE_CACHE_NONE, &nobody, a, x), x);
@@ -132,9 +132,9 @@ static void test_promises(void **state)
     fill(a, 3 * P, 0, 1);
     run(&c, &nobody, a, 3);
     assert_int_equal(c.idle_count, 3);
-    assert_false(engine_cache_promise(&c, 5));
-    assert_true(engine_cache_promise(&c, 4));
-    assert_false(engine_cache_promise(&c, 1));
+    assert_false(engine_cache_promise(&c, 5, 0));
+    assert_true(engine_cache_promise(&c, 4, 0));
+    assert_false(engine_cache_promise(&c, 1, 0));
     for (int i = 0; i < 4; i++) { /* the idle make room */
         held[i] = engine_cache_take(&c);
     }
@@ -143,10 +143,10 @@ static void test_promises(void **state)
     assert_int_equal(c.pages.unused_count, 4);
     /* A match takes idle pages from under a promise; the promise that follows must see that. */
     run(&c, &nobody, a, 3);
-    assert_true(engine_cache_promise(&c, 3));
+    assert_true(engine_cache_promise(&c, 3, 0));
     assert_int_equal(engine_cache_match(&c, ENGINE_CACHE_NONE, &nobody, a, 3 * P, 3, held, NULL),
                      3);
-    assert_false(engine_cache_promise(&c, 1));
+    assert_false(engine_cache_promise(&c, 1, 0));
     engine_cache_release(&c, held, 3);
     engine_cache_absolve(&c, 3);
     engine_cache_deinit(&c);

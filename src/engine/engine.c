@@ -28,6 +28,7 @@ static size_t lay_out(struct engine *engine, const struct engine_params *p, size
     struct carver c = {.base = base};
     const size_t sequences = p->sequences_max;
     engine->running = carve(&c, 1, sequences, sizeof *engine->running);
+    engine->readers = carve(&c, 1, sequences, sizeof *engine->readers);
     engine->batch = carve(&c, 1, sequences, sizeof *engine->batch);
     engine->rows = carve(&c, 1, p->batch_rows_max, sizeof *engine->rows);
     engine->seqs = carve(&c, 1, sequences, sizeof *engine->seqs);
@@ -64,6 +65,10 @@ static struct engine_params settle(const struct engine_params *params)
     }
     if (p.logits_rows_max < p.sequences_max) {
         p.logits_rows_max = p.sequences_max;
+    }
+    static const uint32_t weights[ENGINE_LANES] = {8, 4, 1};
+    if (p.lane_weights[0] + p.lane_weights[1] + p.lane_weights[2] == 0) {
+        memcpy(p.lane_weights, weights, sizeof weights);
     }
     return p;
 }
@@ -113,6 +118,8 @@ struct engine *engine_create(const struct engine_params *params, struct err *err
     engine->vocab_count = model_info(params->model)->vocab_count;
     engine->ctx_tokens =
         (uint32_t)size_min(plan->ctx_tokens, (size_t)plan->kv_pages * KV_PAGE_TOKENS);
+    engine_lanes_init(&engine->lanes, engine->params.lane_weights);
+    engine->pace.stretch = engine->params.decode_stretch;
     pthread_mutex_init(&engine->lock, NULL);
     pthread_mutex_init(&engine->vocab_lock, NULL);
     pthread_cond_init(&engine->work, NULL);
@@ -170,21 +177,16 @@ const struct constrain_vocab *engine_vocab(struct engine *engine, struct err *er
     return vocab;
 }
 
-/* Puts a sequence in the queue; false when it is full or the engine stops. */
-static bool enqueue(struct engine *engine, struct engine_sequence *seq, struct err *err)
+/* Puts a sequence in its lane; false when too many wait or the engine stops. */
+static bool enqueue(struct engine *engine, struct engine_sequence *seq, struct str tenant,
+                    struct err *err)
 {
     pthread_mutex_lock(&engine->lock);
-    const uint32_t waiting = engine->queue_count;
+    const uint32_t waiting = engine->lanes.waiting, eta_s = engine_eta_s(engine, 0);
     const bool is_stopping = engine->is_stopping;
-    const bool is_taken = !is_stopping && waiting < engine->params.queue_max;
+    const bool has_room = !is_stopping && waiting < engine->params.queue_max;
+    const bool is_taken = has_room && engine_lanes_push(&engine->lanes, seq, tenant);
     if (is_taken) {
-        if (engine->queue_last) {
-            engine->queue_last->next = seq;
-        } else {
-            engine->queue_first = seq;
-        }
-        engine->queue_last = seq;
-        engine->queue_count++;
         engine->stats.requests++;
         pthread_cond_signal(&engine->work);
     } else {
@@ -194,9 +196,23 @@ static bool enqueue(struct engine *engine, struct engine_sequence *seq, struct e
     if (is_taken) {
         return true;
     }
-    return is_stopping ? err_set(err, ERR_BUSY, "the model is being closed")
-                       : err_set(err, ERR_BUSY, "%lu requests are waiting already; try again later",
-                                 (unsigned long)waiting);
+    if (has_room) {
+        return err_set_memory(err, sizeof(struct engine_tenant));
+    }
+    if (is_stopping) {
+        return err_set(err, ERR_BUSY, "the model is being closed");
+    }
+    err_set(err, ERR_BUSY, "%lu requests are waiting already; try again later",
+            (unsigned long)waiting);
+    err->retry_s = eta_s;
+    return false;
+}
+
+uint32_t engine_eta_s(const struct engine *engine, uint32_t ahead)
+{
+    const double turns = ((double)ahead + 1) / engine->params.sequences_max;
+    const double seconds = engine->service_s * turns;
+    return seconds <= 0 ? 0 : seconds > 86400 ? 86400 : (uint32_t)seconds + 1;
 }
 
 struct engine_stream *engine_submit(struct engine *engine, const struct engine_request *request,
@@ -211,7 +227,7 @@ struct engine_stream *engine_submit(struct engine *engine, const struct engine_r
     }
     /* Once queued, the sequence is the worker's and may be gone before enqueue returns. */
     struct engine_stream *stream = seq->stream;
-    if (!enqueue(engine, seq, err)) {
+    if (!enqueue(engine, seq, request->tenant, err)) {
         engine_sequence_destroy(seq);
         engine_stream_unref(stream);
         return NULL;

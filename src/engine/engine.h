@@ -5,9 +5,12 @@
  * batch limit), runs the forward pass, samples, and emits events. Readers take events from their
  * own stream. The same request and seed give the same bytes, whoever else is being served.
  *
- * Admission promises the pages of prompt + max_tokens (at most the context), so a running sequence
- * never lacks memory and is never cut. Full pages of ended sequences stay for prompts that begin
- * with the same tokens; the answer's bytes are the same with and without them. */
+ * A sequence is admitted when the pages of its prompt and the first of its answer are there, and
+ * grows by pages up to the context. When one finds none, whoever comes last by lane and arrival is
+ * paused: its pages go to the cache (and the disk), and it waits to go on with the same bytes. So
+ * nothing is ever cut, and the first sequence of the first lane always goes on. Full pages of ended
+ * sequences stay for prompts that begin with the same tokens; the answer's bytes are the same with
+ * and without them. */
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
 
@@ -32,6 +35,9 @@ struct engine_digest { /* SHA-256 */
     uint8_t bytes[ENGINE_DIGEST_BYTES];
 };
 
+/* Who is served before whom; each lane gets its share all the same. */
+enum engine_lane { ENGINE_INTERACTIVE, ENGINE_NORMAL, ENGINE_BATCH, ENGINE_LANES };
+
 struct engine_params {
     struct model *model;      /* borrowed; must outlive the engine */
     const struct text *text;  /* borrowed */
@@ -43,6 +49,9 @@ struct engine_params {
     uint32_t logits_rows_max; /* as given to the model; 0: sequences_max */
     uint32_t cache_percent;   /* of the pages, that may keep beginnings of ended sequences for new
                                  ones; 0: sequences share nothing */
+    uint32_t lane_weights[ENGINE_LANES]; /* shares of the tokens; all 0: 8, 4, 1 */
+    float decode_stretch;     /* while a prompt is read, a step may take so many times what it takes
+                                 without; <= 1: as long as it wants */
     struct engine_disk *disk; /* borrowed, where pages are kept beyond this engine; NULL: nowhere.
                                  Needs cache_percent > 0 */
     struct engine_digest identity; /* with a disk: engine_identity */
@@ -102,8 +111,9 @@ enum {
     ENGINE_BANNED_MAX = 64,         /* banned strings */
     ENGINE_STRING_BYTES_MAX = 1024, /* of each of them; none may be empty */
     ENGINE_BIASES_MAX = 1 << 16,
-    ENGINE_BREAKERS_MAX = 32,  /* dry_sequence_breakers; their first 40 bytes count */
-    ENGINE_SALT_BYTES_MAX = 32 /* cache_salt */
+    ENGINE_BREAKERS_MAX = 32,    /* dry_sequence_breakers; their first 40 bytes count */
+    ENGINE_SALT_BYTES_MAX = 32,  /* cache_salt */
+    ENGINE_TENANT_BYTES_MAX = 32 /* tenant */
 };
 
 /* Where an answer thinks, told by markers in its text, and how long. Borrowed. */
@@ -144,6 +154,10 @@ struct engine_request {
     struct str cache_salt; /* cached pages are shared only between requests of equal salts, so that
                               a tenant's prompts neither speed up nor betray another's; at most
                               ENGINE_SALT_BYTES_MAX bytes, empty: shared with all others without */
+    enum engine_lane lane;
+    struct str tenant; /* who asks; the tenants of a lane get equal shares. At most
+                          ENGINE_TENANT_BYTES_MAX bytes */
+    bool wants_place;  /* ENGINE_EVENT_QUEUED */
 };
 
 /* The first token of a prompt at which a cached sequence that began like it went another way. */
@@ -169,6 +183,7 @@ struct engine_token {
 
 enum engine_event_kind {
     ENGINE_EVENT_TOKENS, /* text of one or more tokens; several only for a reader that is behind */
+    ENGINE_EVENT_QUEUED, /* it waits: after ENGINE_BEAT_FIRST_MS, then every ENGINE_BEAT_MS */
     ENGINE_EVENT_DONE,   /* last */
     ENGINE_EVENT_ERROR   /* last */
 };
@@ -192,9 +207,11 @@ struct engine_event {
     struct engine_timing timing;                              /* DONE */
     struct engine_near_miss near_miss;                        /* DONE */
     struct err error;                                         /* ERROR */
+    uint32_t ahead;                                           /* QUEUED: those that come before */
+    uint32_t eta_s;                                           /* QUEUED: about; 0: unknown */
 };
 
-enum { ENGINE_EVENTS_APART = 64 };
+enum { ENGINE_EVENTS_APART = 64, ENGINE_BEAT_FIRST_MS = 200, ENGINE_BEAT_MS = 5000 };
 
 /* Bytes that engine_create allocates beside a model of that vocabulary, context and pages; of the
  * disk it only matters whether there is one. Requests come on top. */
@@ -249,6 +266,7 @@ struct engine_histogram {
 
 struct engine_stats {
     uint64_t requests, finished_stop, finished_length, cancelled, failed, rejected;
+    uint64_t preempted;                               /* times that a sequence was paused */
     uint64_t prompt_tokens, completion_tokens, steps; /* prompt_tokens: computed */
     uint64_t cached_tokens;                           /* of prompts, taken from the cache */
     uint32_t running, waiting;

@@ -137,6 +137,9 @@ static inline struct fixture_result fixture_collect(struct engine_stream *stream
     for (;;) {
         struct engine_event event;
         engine_wait(stream, &event);
+        if (event.kind == ENGINE_EVENT_QUEUED) {
+            continue;
+        }
         if (event.kind != ENGINE_EVENT_TOKENS) {
             r.last = event;
             break;

@@ -141,6 +141,9 @@ bool engine_request_check(const struct engine_request *r, size_t vocab_count, ui
         return err_set_param(err, ERR_INVALID, "cache_salt", "%zu bytes; at most %d are allowed",
                              r->cache_salt.len, ENGINE_SALT_BYTES_MAX);
     }
+    if (r->tenant.len > ENGINE_TENANT_BYTES_MAX || (unsigned)r->lane >= ENGINE_LANES) {
+        return err_set(err, ERR_INTERNAL, "a request of no tenant or lane");
+    }
     return check_strings("stop", r->stops, r->stop_count, ENGINE_STOPS_MAX, err) &&
            check_strings("banned_strings", r->banned, r->banned_count, ENGINE_BANNED_MAX, err) &&
            engine_sampling_check(&r->sampling, vocab_count, err);

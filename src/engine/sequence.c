@@ -10,6 +10,11 @@
 #include "engine/state.h"
 #include "tensor/kernels.h"
 
+static uint32_t pages_for(uint32_t tokens)
+{
+    return (tokens + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
+}
+
 /* ---- copying a request ---- */
 
 static const struct str *copy_strings(struct arena *arena, const struct str *strings, size_t count)
@@ -45,7 +50,7 @@ static bool copy_request(struct engine_sequence *seq, const struct engine_reques
     }
     to->sampling.biases = biases;
     seq->tokens = MEM_ARRAY(text_id, from->prompt_count);
-    seq->pages = MEM_ARRAY(uint32_t, seq->page_count);
+    seq->pages = MEM_ARRAY(uint32_t, pages_for(seq->token_max));
     if (!seq->tokens || !seq->pages) {
         return false;
     }
@@ -57,6 +62,7 @@ static bool copy_request(struct engine_sequence *seq, const struct engine_reques
     to->cache_salt = (struct str){0}; /* in seq->salt */
     to->grammar = NULL;               /* in seq->guide */
     to->reasoning = (struct engine_reasoning){0};
+    to->tenant = (struct str){0}; /* in seq->tenant */
     return true;
 }
 
@@ -87,9 +93,8 @@ struct engine_sequence *engine_sequence_create(struct engine *engine,
     seq->stream = stream;
     seq->submitted_ns = clock_now_ns();
     seq->prompt_count = (uint32_t)request->prompt_count;
-    seq->token_count = seq->prompt_count;
+    seq->token_count = seq->read_to = seq->prompt_count;
     seq->token_max = engine_sequence_tokens_max(engine, request);
-    seq->page_count = (seq->token_max + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
     const struct text *text = engine->params.text;
     const struct constrain_vocab *vocab = request->grammar ? engine_vocab(engine, err) : NULL;
     if (!copy_request(seq, request)) {
@@ -127,6 +132,24 @@ static uint32_t count_shareable(const struct engine_sequence *seq)
     return (seq->prompt_count - 1) / KV_PAGE_TOKENS;
 }
 
+uint32_t engine_sequence_takeable(const struct engine_sequence *seq)
+{
+    if (seq->request.prompt_logprobs && seq->prompt_told < seq->prompt_count) {
+        return 0;
+    }
+    return seq->request.banned_count ? count_shareable(seq)
+                                     : (seq->token_count - 1) / KV_PAGE_TOKENS;
+}
+
+/* Cached tokens are told of the first admission: what a pause costs is nobody's affair. */
+static void count_cached(struct engine *engine, struct engine_sequence *seq, uint32_t pages)
+{
+    if (seq->token_count == seq->prompt_count) {
+        seq->cached_tokens += pages * KV_PAGE_TOKENS;
+        engine->step_stats.cached_tokens += pages * KV_PAGE_TOKENS;
+    }
+}
+
 /* Continues the held pages with those of the cache, which fill them up to kv_count. */
 static uint32_t match(struct engine *engine, struct engine_sequence *seq,
                       struct engine_cache_miss *miss)
@@ -134,47 +157,61 @@ static uint32_t match(struct engine *engine, struct engine_sequence *seq,
     const uint32_t held = seq->held_count, from = held * KV_PAGE_TOKENS;
     const uint32_t found =
         engine_cache_match(&engine->cache, held ? seq->pages[held - 1] : ENGINE_CACHE_NONE,
-                           &seq->salt, seq->tokens + from, seq->prompt_count - from,
-                           count_shareable(seq) - held, seq->pages + held, miss);
+                           &seq->salt, seq->tokens + from, seq->token_count - from,
+                           engine_sequence_takeable(seq) - held, seq->pages + held, miss);
     seq->held_count += found;
     seq->published = seq->held_count;
     seq->kv_count += found * KV_PAGE_TOKENS;
-    seq->cached_tokens += found * KV_PAGE_TOKENS;
     return found;
 }
 
 bool engine_sequence_admit(struct engine *engine, struct engine_sequence *seq)
 {
     struct engine_cache_miss miss = {0};
-    if (!seq->request.prompt_logprobs) {
-        match(engine, seq, &miss);
-    }
-    if (!engine_cache_promise(&engine->cache, seq->page_count - seq->held_count)) {
-        engine_cache_release(&engine->cache, seq->pages, seq->held_count);
-        seq->held_count = seq->published = seq->kv_count = seq->cached_tokens = 0;
+    const uint32_t found = engine_sequence_takeable(seq) ? match(engine, seq, &miss) : 0;
+    const uint32_t next = seq->token_count + (seq->token_count < seq->token_max);
+    const uint32_t want = pages_for(next);
+    /* A page for each that runs already, or it would soon be paused again. */
+    if (!engine_cache_promise(&engine->cache, want - found, engine->running_count)) {
+        engine_cache_release(&engine->cache, seq->pages, found);
+        seq->held_count = seq->published = seq->kv_count = 0;
         return false;
     }
+    seq->page_count = want;
+    count_cached(engine, seq, found);
     engine_spill_load(engine, seq);
-    if (miss.is_near) {
+    if (miss.is_near && miss.position < seq->prompt_count && seq->admitted_ns == 0) {
         seq->near_miss = (struct engine_near_miss){true, miss.position, seq->tokens[miss.position]};
     }
-    engine->step_stats.cached_tokens += seq->cached_tokens;
     return true;
 }
 
 void engine_sequence_catch_up(struct engine *engine, struct engine_sequence *seq)
 {
-    if (seq->request.prompt_logprobs || seq->kv_count != seq->held_count * KV_PAGE_TOKENS ||
-        seq->held_count >= count_shareable(seq)) {
+    if (seq->kv_count != seq->held_count * KV_PAGE_TOKENS ||
+        seq->held_count >= engine_sequence_takeable(seq)) {
         return;
     }
     const uint32_t found = match(engine, seq, NULL);
     engine_cache_absolve(&engine->cache, found);
-    engine->step_stats.cached_tokens += found * KV_PAGE_TOKENS;
+    count_cached(engine, seq, found);
+}
+
+bool engine_sequence_grow(struct engine *engine, struct engine_sequence *seq, uint32_t end)
+{
+    const uint32_t want = pages_for(end);
+    if (want > seq->page_count) {
+        if (!engine_cache_promise(&engine->cache, want - seq->page_count, 0)) {
+            return false;
+        }
+        seq->page_count = want;
+    }
+    return true;
 }
 
 void engine_sequence_reach(struct engine *engine, struct engine_sequence *seq, uint32_t end)
 {
+    assert(pages_for(end) <= seq->page_count);
     while (seq->held_count * KV_PAGE_TOKENS < end) {
         seq->pages[seq->held_count++] = engine_cache_take(&engine->cache);
     }
@@ -198,12 +235,11 @@ static void publish(struct engine *engine, struct engine_sequence *seq, uint32_t
 void engine_sequence_loaded(struct engine *engine, struct engine_sequence *seq, uint32_t pages)
 {
     seq->kv_count += pages * KV_PAGE_TOKENS;
-    seq->cached_tokens += pages * KV_PAGE_TOKENS;
-    engine->step_stats.cached_tokens += pages * KV_PAGE_TOKENS;
+    count_cached(engine, seq, pages);
     if (seq->near_miss.position < seq->kv_count) {
         seq->near_miss = (struct engine_near_miss){0}; /* memory had less than the disk */
     }
-    publish(engine, seq, count_shareable(seq));
+    publish(engine, seq, engine_sequence_takeable(seq));
 }
 
 static void give_back_pages(struct engine *engine, struct engine_sequence *seq, bool keep)
@@ -213,7 +249,16 @@ static void give_back_pages(struct engine *engine, struct engine_sequence *seq, 
     }
     engine_cache_release(&engine->cache, seq->pages, seq->held_count);
     engine_cache_absolve(&engine->cache, seq->page_count - seq->held_count);
-    engine->head_waits = false;
+    seq->held_count = seq->page_count = seq->published = 0;
+    engine->head_waits = engine->is_stuck = false;
+}
+
+void engine_sequence_pause(struct engine *engine, struct engine_sequence *seq)
+{
+    give_back_pages(engine, seq, true);
+    seq->kv_count = 0;
+    seq->read_to = seq->token_count;
+    engine->step_stats.preempted++;
 }
 
 /* ---- ends ---- */
@@ -237,9 +282,7 @@ static struct engine_timing measure(const struct engine_sequence *seq, int64_t n
 static void end_sequence(struct engine *engine, struct engine_sequence *seq,
                          struct engine_event *event, const char *how)
 {
-    if (seq->admitted_ns) {
-        give_back_pages(engine, seq, event->kind == ENGINE_EVENT_DONE);
-    }
+    give_back_pages(engine, seq, event->kind == ENGINE_EVENT_DONE);
     event->cached_tokens = seq->cached_tokens;
     event->near_miss = seq->near_miss;
     event->prompt_tokens = seq->prompt_count;
@@ -297,11 +340,16 @@ static bool fail_memory(struct engine *engine, struct engine_sequence *seq, size
 
 bool engine_sequence_start(struct engine *engine, struct engine_sequence *seq)
 {
-    text_id *tokens = mem_resize(seq->tokens, seq->token_max, sizeof *tokens);
+    text_id *tokens = NULL;
+    if (seq->has_room) {
+        return true;
+    }
+    tokens = mem_resize(seq->tokens, seq->token_max, sizeof *tokens);
     if (!tokens) {
         return fail_memory(engine, seq, seq->token_max * sizeof *tokens);
     }
     seq->tokens = tokens;
+    seq->has_room = true;
     return true;
 }
 
@@ -310,7 +358,8 @@ bool engine_sequence_wants(const struct engine_sequence *seq, uint32_t pos)
     if (pos + 1 == seq->token_count) {
         return seq->token_count < seq->token_max;
     }
-    return seq->request.prompt_logprobs && pos + 1 < seq->prompt_count;
+    return seq->request.prompt_logprobs && pos + 1 < seq->prompt_count &&
+           pos + 1 >= seq->prompt_told; /* else told before a pause */
 }
 
 static bool fail_logits(struct engine *engine, struct engine_sequence *seq, uint32_t pos)
@@ -442,6 +491,7 @@ static bool follow(struct engine *engine, struct engine_sequence *seq,
         seq->token_count = seq->prompt_count + accepted->keep;
         if (seq->kv_count >= seq->token_count) { /* fewer when forced tokens wait for their rows */
             seq->kv_count = seq->token_count - 1;
+            seq->read_to = seq->read_to < seq->token_count ? seq->read_to : seq->token_count;
         }
         seq->sampler.mu = accepted->point.mu;
         engine_guide_restore(&seq->guide, &accepted->point);

@@ -224,9 +224,9 @@ static uint32_t find_keys(struct engine *engine, const struct engine_sequence *s
 
 void engine_spill_load(struct engine *engine, struct engine_sequence *seq)
 {
-    const uint32_t whole = (seq->prompt_count - 1) / KV_PAGE_TOKENS;
+    const uint32_t whole = engine_sequence_takeable(seq);
     const uint32_t most = whole - (whole < seq->held_count ? whole : seq->held_count);
-    if (!engine->spill.digests || seq->request.prompt_logprobs || most == 0) {
+    if (!engine->spill.digests || most == 0) {
         return;
     }
     struct engine_load *load =
@@ -270,7 +270,7 @@ void engine_spill_collect(struct engine *engine)
         } else {
             end_write(engine, (struct engine_write *)job);
         }
-        engine->head_waits = false;
+        engine->head_waits = engine->is_stuck = false;
         job = next;
     }
 }

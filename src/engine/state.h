@@ -9,7 +9,9 @@
 #include "engine/disk.h"
 #include "engine/engine.h"
 #include "engine/guide.h"
+#include "engine/lanes.h"
 #include "engine/output.h"
+#include "engine/pace.h"
 #include "engine/sampler.h"
 #include "engine/spill.h"
 #include "engine/stream.h"
@@ -23,7 +25,10 @@
  * token_count - kv_count is 1 while it generates, more while the prompt is read or when tokens were
  * forced, and 1 again after a step back: the row before the place is computed once more, with the
  * same bits. A step back goes to the last prompt token at most, so pages that end before it never
- * change once they are full: they are published then, the rest when the sequence ends. */
+ * change once they are full: they are published then, the rest when the sequence ends.
+ *
+ * A sequence that is paused has no pages and kv_count 0; what it generated is read again like a
+ * prompt, from the cache where that still has it. */
 struct engine_sequence {
     struct engine_stream *stream; /* holds a reference; owns the arena of what follows */
     struct engine_request request;
@@ -32,8 +37,9 @@ struct engine_sequence {
     struct engine_output output;
     text_id *tokens; /* [token_max] from admission on, [prompt_count] before */
     uint32_t prompt_count, token_count, token_max, kv_count;
-    uint32_t *pages;     /* [page_count]; positions [64 i, 64 i + 64) */
-    uint32_t page_count; /* for token_max: held or promised from admission on */
+    uint32_t read_to; /* it reads below, and generates behind: prompt_count, more after a pause */
+    uint32_t *pages;  /* room for token_max; positions [64 i, 64 i + 64) */
+    uint32_t page_count; /* held or promised */
     uint32_t held_count; /* of them that it has */
     uint32_t published;  /* of those that were given to the index, or came from it */
     uint32_t cached_tokens;
@@ -41,13 +47,20 @@ struct engine_sequence {
     struct engine_salt salt;
     struct engine_near_miss near_miss;
 
+    struct engine_tenant *tenant; /* while it waits or runs */
+    uint32_t turn_tokens;         /* computed since it was admitted last */
+    bool is_stuck;                /* no page for its next row, and nobody to pause */
+
     /* this step */
     uint32_t row_count, logits_count;
 
     uint32_t prompt_told; /* prompt_logprobs: tokens told so far */
+    bool has_room;        /* `tokens` has its full length */
     bool has_end_token;   /* an end token was drawn; it is counted but not in `tokens` */
-    int64_t submitted_ns, admitted_ns, first_token_ns, last_token_ns;
-    struct engine_sequence *next; /* in the queue */
+    int64_t submitted_ns, admitted_ns, first_token_ns, last_token_ns; /* admitted: at first */
+    int64_t queue_told_ns;                                            /* ENGINE_EVENT_QUEUED */
+    struct engine_sequence *next;                                     /* in its tenant's line */
+    struct engine_sequence *next_taken; /* out of the lanes, to be ended */
 };
 
 struct engine {
@@ -61,10 +74,14 @@ struct engine {
     /* worker */
     struct engine_sequence **running; /* [sequences_max], oldest first */
     struct engine_sequence **batch;   /* [sequences_max], those of this step in row order */
-    uint32_t running_count, batch_count;
+    struct engine_sequence **readers; /* [sequences_max], with prompt rows, by turn */
+    uint32_t running_count, batch_count, reader_count;
+    uint32_t decode_rows; /* of this step */
     struct engine_cache cache;
     struct engine_spill spill;
-    bool head_waits;        /* the head of the queue found too few pages */
+    struct engine_pace pace;
+    bool head_waits;        /* whose turn it is found too few pages */
+    bool is_stuck;          /* no running sequence can go on before a page comes back */
     struct model_row *rows; /* [batch_rows_max] */
     struct model_seq *seqs; /* [sequences_max] */
     float *logits;          /* [logits_rows_max, vocab_count] */
@@ -74,8 +91,8 @@ struct engine {
 
     pthread_mutex_t lock; /* guards what follows; never held with the lock of a stream inside */
     pthread_cond_t work;
-    struct engine_sequence *queue_first, *queue_last;
-    uint32_t queue_count;
+    struct engine_lanes lanes;
+    double service_s; /* moving mean from admission to end; 0: unknown */
     bool is_stopping, has_cancelled;
     struct engine_disk_job *disk_done; /* what the disk has finished */
     struct engine_stats stats;
@@ -96,6 +113,9 @@ const struct constrain_vocab *engine_vocab(struct engine *engine, struct err *er
 
 /* Tells the worker that a stream was cancelled. */
 void engine_wake(struct engine *engine);
+
+/* About when one that has so many before it will be served; 0: unknown. Lock held. */
+uint32_t engine_eta_s(const struct engine *engine, uint32_t ahead);
 
 /* ---- sequence.c ---- */
 
@@ -119,8 +139,14 @@ void engine_sequence_finish(struct engine *engine, struct engine_sequence *seq,
 void engine_sequence_fail(struct engine *engine, struct engine_sequence *seq,
                           const struct err *error);
 
-/* Takes the cached beginning of the prompt and a promise of all other pages; false: not yet. */
+/* Takes the cached beginning and a promise of the pages up to its next token; false: not yet. */
 bool engine_sequence_admit(struct engine *engine, struct engine_sequence *seq);
+
+/* A promise of pages for its positions below `end`; false when there are none. */
+bool engine_sequence_grow(struct engine *engine, struct engine_sequence *seq, uint32_t end);
+
+/* Gives all pages back, so that it can be admitted again. */
+void engine_sequence_pause(struct engine *engine, struct engine_sequence *seq);
 
 /* Takes what others have computed since, when the next row begins a page. */
 void engine_sequence_catch_up(struct engine *engine, struct engine_sequence *seq);
@@ -131,9 +157,12 @@ void engine_sequence_loaded(struct engine *engine, struct engine_sequence *seq, 
 /* Pages for its positions below `end`, which were promised. */
 void engine_sequence_reach(struct engine *engine, struct engine_sequence *seq, uint32_t end);
 
-/* Room for the answer, when it is admitted. False: it has failed (engine_sequence_fail was called).
- */
+/* Room for the answer, when it is admitted at first. False: it has failed (engine_sequence_fail was
+ * called). */
 bool engine_sequence_start(struct engine *engine, struct engine_sequence *seq);
+
+/* Pages at its beginning that may be other sequences' as well. */
+uint32_t engine_sequence_takeable(const struct engine_sequence *seq);
 
 /* True when the logits of the row at `pos` are needed. */
 bool engine_sequence_wants(const struct engine_sequence *seq, uint32_t pos);

@@ -37,6 +37,7 @@ void engine_stats_add(struct engine *engine)
     sum->prompt_tokens += part->prompt_tokens;
     sum->completion_tokens += part->completion_tokens;
     sum->steps += part->steps;
+    sum->preempted += part->preempted;
     sum->cached_tokens += part->cached_tokens;
     add_histogram(&sum->ttft, &part->ttft);
     add_histogram(&sum->inter_token, &part->inter_token);
@@ -53,6 +54,6 @@ void engine_stats_read(struct engine *engine, struct engine_stats *out)
 {
     pthread_mutex_lock(&engine->lock);
     *out = engine->stats;
-    out->waiting = engine->queue_count;
+    out->waiting = engine->lanes.waiting;
     pthread_mutex_unlock(&engine->lock);
 }

@@ -100,6 +100,7 @@ static void append(struct engine_stream *stream, struct engine_event_node *node)
 static struct engine_event *find_event(struct engine_stream *stream, bool is_prompt)
 {
     if (stream->event_count >= ENGINE_EVENTS_APART &&
+        stream->newest->event.kind == ENGINE_EVENT_TOKENS &&
         stream->newest->event.is_prompt == is_prompt) {
         return &stream->newest->event;
     }
@@ -145,6 +146,22 @@ bool engine_stream_emit(struct engine_stream *stream, struct str text,
     }
     announce(stream);
     return true;
+}
+
+void engine_stream_place(struct engine_stream *stream, uint32_t ahead, uint32_t eta_s)
+{
+    pthread_mutex_lock(&stream->lock);
+    struct engine_event_node *node = stream->newest; /* an unread place is replaced */
+    if (stream->is_closed || (!node && !(node = MEM_NEW(struct engine_event_node)))) {
+        pthread_mutex_unlock(&stream->lock);
+        return;
+    }
+    if (!stream->newest) {
+        append(stream, node);
+    }
+    node->event =
+        (struct engine_event){.kind = ENGINE_EVENT_QUEUED, .ahead = ahead, .eta_s = eta_s};
+    announce(stream);
 }
 
 void engine_stream_finish(struct engine_stream *stream, const struct engine_event *event)

@@ -49,6 +49,9 @@ void engine_stream_unref(struct engine_stream *stream);
 bool engine_stream_emit(struct engine_stream *stream, struct str text,
                         const struct engine_token *tokens, size_t token_count, bool is_prompt);
 
+/* Tells a reader its place among those that wait. Without memory it is not told. */
+void engine_stream_place(struct engine_stream *stream, uint32_t ahead, uint32_t eta_s);
+
 /* The last event; *event is moved. */
 void engine_stream_finish(struct engine_stream *stream, const struct engine_event *event);
 

@@ -107,6 +107,8 @@ static struct engine_params engine_params_of(const struct route_local *local)
         .batch_rows_max = p->batch_rows_max,
         .prefill_chunk = p->prefill_chunk,
         .queue_max = p->queue_max,
+        .lane_weights = {p->lane_weights[0], p->lane_weights[1], p->lane_weights[2]},
+        .decode_stretch = p->decode_stretch,
         .logits_rows_max = count_logits_rows(p),
         .cache_percent = p->cache_percent,
         .disk = p->disk,

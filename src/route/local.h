@@ -31,12 +31,14 @@ struct route_local_params {
     uint32_t threads;               /* of an own pool; 0: os_cpu_cores() */
     enum cpu_level cpu_level;       /* as detected, or lower */
     enum kv_type kv_type;
-    uint32_t ctx_tokens;      /* longest sequence; 0: the model's own, less if memory is short */
-    uint32_t kv_tokens;       /* cache shared by all sequences; 0: as model_params says */
-    uint32_t sequences_max;   /* running at once; 0: ROUTE_SEQUENCES */
-    uint32_t batch_rows_max;  /* rows of one step; 0: ROUTE_BATCH_ROWS */
-    uint32_t prefill_chunk;   /* prompt rows of one sequence per step; 0: batch_rows_max */
-    uint32_t queue_max;       /* waiting requests; 0: ROUTE_QUEUE */
+    uint32_t ctx_tokens;     /* longest sequence; 0: the model's own, less if memory is short */
+    uint32_t kv_tokens;      /* cache shared by all sequences; 0: as model_params says */
+    uint32_t sequences_max;  /* running at once; 0: ROUTE_SEQUENCES */
+    uint32_t batch_rows_max; /* rows of one step; 0: ROUTE_BATCH_ROWS */
+    uint32_t prefill_chunk;  /* prompt rows of one sequence per step; 0: batch_rows_max */
+    uint32_t queue_max;      /* waiting requests; 0: ROUTE_QUEUE */
+    uint32_t lane_weights[ENGINE_LANES]; /* as in engine_params */
+    float decode_stretch;
     uint32_t cache_percent;   /* of the cache, for prompts of ended sequences; 0: none are kept */
     struct engine_disk *disk; /* borrowed, where cached prompts outlive the process; NULL */
     uint64_t memory_max;      /* bytes of the memory plan; 0: what is free */

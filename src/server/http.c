@@ -218,7 +218,8 @@ enum server_step server_exchange_fail(struct server_exchange *exchange, const st
     exchange->reply.status = client->status(failure);
     exchange->reply.content_type = "application/json";
     exchange->reply.pull = NULL;
-    exchange->reply.retry_after_s = failure->code == ERR_BUSY ? 1 : 0;
+    const int retry_s = failure->retry_s ? (int)failure->retry_s : 1;
+    exchange->reply.retry_after_s = failure->code == ERR_BUSY ? retry_s : 0;
     buf_clear(&exchange->reply.body);
     client->error(failure, str_of(exchange->id), &exchange->reply.body);
     return SERVER_STEP_REPLY;

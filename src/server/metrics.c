@@ -84,6 +84,7 @@ static const struct counter {
     U64("hearth_cached_tokens_total", "counter", "Tokens of prompts taken from the prefix cache.",
         cached_tokens),
     U64("hearth_completion_tokens_total", "counter", "Tokens generated.", completion_tokens),
+    U64("hearth_preempted_total", "counter", "Pauses of sequences for others.", preempted),
     U64("hearth_steps_total", "counter", "Forward passes.", steps),
     U32("hearth_sequences_running", "gauge", "Sequences being generated.", running),
     U32("hearth_sequences_waiting", "gauge", "Sequences in the queue.", waiting),

@@ -40,6 +40,8 @@ struct server_settings {
     uint64_t data_mib, data_days;
     struct str kv, cpu_level, chat_template_file;
     uint64_t connections, body_mib, bodies_mib, workers;
+    double decode_stretch;
+    struct str lane_weights;
     double header_timeout, body_timeout, idle_timeout, write_timeout, grace;
     struct str log_level;
 
@@ -50,7 +52,7 @@ struct server_settings {
 
 enum server_setting_kind {
     SERVER_SET_INT,     /* a whole number in [min, max] */
-    SERVER_SET_SECONDS, /* a number in [min, max] */
+    SERVER_SET_SECONDS, /* a number in [min, max], of seconds if help says so */
     SERVER_SET_TEXT,
     SERVER_SET_CHOICE, /* one of the words in `choices` */
     SERVER_SET_LIST    /* texts; the environment separates them by commas, a flag may be repeated */

@@ -13,6 +13,11 @@
         .name = #field, .kind = SERVER_SET_SECONDS, .offset = AT(field), .min = low, .max = high,  \
         .default_text = initial, .value = "SECONDS", .help = about                                 \
     }
+#define NUMBER(field, low, high, initial, about)                                                   \
+    {                                                                                              \
+        .name = #field, .kind = SERVER_SET_SECONDS, .offset = AT(field), .min = low, .max = high,  \
+        .default_text = initial, .value = "X", .help = about                                       \
+    }
 #define TEXT(field, initial, word, about)                                                          \
     {                                                                                              \
         .name = #field, .kind = SERVER_SET_TEXT, .offset = AT(field), .default_text = initial,     \
@@ -42,6 +47,9 @@ const struct server_setting server_setting_table[] = {
     INT(threads, 0, 256, "0", "compute threads; 0: one per core"),
     INT(batch, 1, 8192, "512", "token rows of one step"),
     INT(prefill_chunk, 0, 8192, "0", "prompt rows of one sequence per step; 0: as batch"),
+    NUMBER(decode_stretch, 0, 1000, "2",
+           "while a prompt is read, others' tokens may take so many times longer; 0: any time"),
+    TEXT(lane_weights, "8,4,1", "N,N,N", "shares of the lanes interactive, normal and batch"),
     CHOICE(kv, "auto f32 f16 bf16", "auto", "element type of the KV cache"),
     INT(kv_tokens, 0, 2147483647, "0",
         "tokens in the KV cache of all sequences; 0: what they need, or what fits"),

@@ -21,6 +21,7 @@ async function read(answer, limit = Infinity) {
     const frames = rest.split('\n\n');
     rest = frames.pop();
     for (const frame of frames) {
+      if (frame.startsWith(':')) continue; // the place in the queue
       const data = frame.replace(/^data: /, '');
       if (data === '[DONE]') {
         done = true;
