@@ -42,12 +42,12 @@ struct model_encoder {
 
 size_t model_encoder_rows(size_t tokens_max)
 {
-    return size_max(tokens_max, ENCODER_ROWS_DEFAULT);
+    return size_max(tokens_max, MODEL_ENCODER_ROWS_DEFAULT);
 }
 
 size_t model_encoder_pages(size_t tokens_max)
 {
-    return model_encoder_rows(tokens_max) / KV_PAGE_TOKENS + ENCODER_TEXTS_MAX;
+    return model_encoder_rows(tokens_max) / KV_PAGE_TOKENS + MODEL_ENCODER_TEXTS_MAX;
 }
 
 bool model_encoder_page_bytes(const struct hparams *h, size_t *bytes)
@@ -71,15 +71,16 @@ void model_encoder_carve(struct carver *c, struct encoder_work *work, const stru
 {
     size_t rows = model_encoder_rows(tokens_max), widest = head_width(layout, h);
     *work = (struct encoder_work){0};
-    model_layout_scratch(c, &work->scratch, h, rows, ENCODER_PIECE_ROWS, 1);
+    model_layout_scratch(c, &work->scratch, h, rows, MODEL_ENCODER_PIECE_ROWS, 1);
     work->rows = carve(c, rows, 1, sizeof *work->rows);
-    work->blocks = carve(c, model_whole_blocks(rows, ENCODER_TEXTS_MAX), 1, sizeof *work->blocks);
-    work->seqs = carve(c, ENCODER_TEXTS_MAX, 1, sizeof *work->seqs);
-    work->counts = carve(c, ENCODER_TEXTS_MAX, 1, sizeof *work->counts);
+    work->blocks =
+        carve(c, model_whole_blocks(rows, MODEL_ENCODER_TEXTS_MAX), 1, sizeof *work->blocks);
+    work->seqs = carve(c, MODEL_ENCODER_TEXTS_MAX, 1, sizeof *work->seqs);
+    work->counts = carve(c, MODEL_ENCODER_TEXTS_MAX, 1, sizeof *work->counts);
     work->pages = carve(c, model_encoder_pages(tokens_max), 1, sizeof *work->pages);
-    work->pooled = carve(c, ENCODER_TEXTS_MAX, widest, sizeof(float));
-    work->inner = carve(c, ENCODER_TEXTS_MAX, widest, sizeof(float));
-    work->act = carve(c, activation_bytes(ENCODER_TEXTS_MAX, widest), 1, 1);
+    work->pooled = carve(c, MODEL_ENCODER_TEXTS_MAX, widest, sizeof(float));
+    work->inner = carve(c, MODEL_ENCODER_TEXTS_MAX, widest, sizeof(float));
+    work->act = carve(c, activation_bytes(MODEL_ENCODER_TEXTS_MAX, widest), 1, 1);
     work->classes = carve(c, class_count, h->embed_dim, sizeof(float));
 }
 
@@ -91,26 +92,15 @@ const char *model_encoder_pooling_name(enum model_encoder_pooling pooling)
     return names[pooling];
 }
 
-static enum model_encoder_pooling pooling_of(const struct hparams *h)
-{
-    static const enum model_encoder_pooling kinds[] = {[POOLING_NONE] = MODEL_ENCODER_NONE,
-                                                       [POOLING_MEAN] = MODEL_ENCODER_MEAN,
-                                                       [POOLING_CLS] = MODEL_ENCODER_CLS,
-                                                       [POOLING_LAST] = MODEL_ENCODER_LAST,
-                                                       [POOLING_RANK] = MODEL_ENCODER_RANK};
-    return kinds[h->pooling];
-}
-
 static bool fill_info(struct model_encoder *e, const struct model_encoder_params *params,
                       uint32_t tokens_max, struct err *err)
 {
     const struct model *m = e->model;
     const struct head *head = &m->layout.weights.head;
-    const uint32_t embed = m->h.embed_dim;
-    e->info = (struct model_encoder_info){.pooling = pooling_of(&m->h),
+    e->info = (struct model_encoder_info){.pooling = m->info.pooling,
                                           .has_pooling_key = m->h.has_pooling_key,
                                           .is_causal = m->h.is_causal,
-                                          .width = embed,
+                                          .width = m->info.vector_width,
                                           .tokens_max = tokens_max,
                                           .rows_max = (uint32_t)model_encoder_rows(tokens_max)};
     e->class_count = params->class_count;
@@ -124,9 +114,6 @@ static bool fill_info(struct model_encoder *e, const struct model_encoder_params
                        "key %s.pooling_type asks for ranks, but there is neither cls.weight nor "
                        "cls.output.weight",
                        m->h.traits->architecture);
-    } else if (head->dense_2.rows != 0 || head->dense_3.rows != 0) {
-        e->info.width =
-            (uint32_t)(head->dense_3.rows != 0 ? head->dense_3.rows : head->dense_2.rows);
     }
     return true;
 }
@@ -179,7 +166,7 @@ static bool take_view(struct model_encoder *e, const struct model *model, struct
 
 static uint32_t text_tokens(const struct model *model, const struct model_encoder_params *params)
 {
-    uint32_t tokens = params->tokens_max ? params->tokens_max : ENCODER_TOKENS_DEFAULT;
+    uint32_t tokens = params->tokens_max ? params->tokens_max : MODEL_ENCODER_TOKENS_DEFAULT;
     return tokens < model->plan.ctx_tokens ? tokens : model->plan.ctx_tokens;
 }
 
@@ -272,7 +259,7 @@ static void take_part(struct part *part, const struct forward *f, size_t first)
     part->s = *f->s;
     part->f.s = &part->s;
     part->f.rows = f->rows + first;
-    part->f.row_count = size_min(f->row_count - first, ENCODER_PIECE_ROWS);
+    part->f.row_count = size_min(f->row_count - first, MODEL_ENCODER_PIECE_ROWS);
     part->s.x += first * dim;
     part->s.q += first * q_dim;
     part->s.cos += first * angles;
@@ -312,7 +299,7 @@ static void attend(const struct model_encoder *e, struct forward *f)
 static void run_layer(const struct model_encoder *e, struct forward *f, bool is_last)
 {
     struct part part;
-    for (size_t first = 0; first < f->row_count; first += ENCODER_PIECE_ROWS) {
+    for (size_t first = 0; first < f->row_count; first += MODEL_ENCODER_PIECE_ROWS) {
         take_part(&part, f, first);
         model_enter_attention(&part.f, NULL);
         model_project(&part.f);
@@ -320,7 +307,7 @@ static void run_layer(const struct model_encoder *e, struct forward *f, bool is_
     if (is_last) {
         model_keep_wanted(f);
     }
-    for (size_t first = 0; first < f->row_count; first += ENCODER_PIECE_ROWS) {
+    for (size_t first = 0; first < f->row_count; first += MODEL_ENCODER_PIECE_ROWS) {
         take_part(&part, f, first);
         attend(e, &part.f);
         model_mix_heads(&part.f);
@@ -484,7 +471,7 @@ static size_t pack_rows(struct model_encoder *e, const struct model_encoder_text
                         size_t count)
 {
     size_t row = 0, page = 0;
-    assert(count <= ENCODER_TEXTS_MAX);
+    assert(count <= MODEL_ENCODER_TEXTS_MAX);
     for (size_t i = 0; i < count; i++) {
         size_t tokens = texts[i].count;
         size_t second = texts[i].second_at != 0 ? texts[i].second_at : tokens;
@@ -524,7 +511,7 @@ void model_encoder_run(struct model_encoder *e, const struct model_encoder_text 
                         .shape = &m->h.layers[0]};
     struct part part;
     mem_guard_begin();
-    for (size_t first = 0; first < f.row_count; first += ENCODER_PIECE_ROWS) {
+    for (size_t first = 0; first < f.row_count; first += MODEL_ENCODER_PIECE_ROWS) {
         take_part(&part, &f, first);
         model_embed(&part.f);
     }

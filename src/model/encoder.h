@@ -18,7 +18,11 @@
 
 struct model_encoder;
 
-enum { ENCODER_TEXTS_MAX = 64, ENCODER_TOKENS_DEFAULT = 8192, ENCODER_ROWS_DEFAULT = 2048 };
+enum {
+    MODEL_ENCODER_TEXTS_MAX = 64,
+    MODEL_ENCODER_TOKENS_DEFAULT = 8192,
+    MODEL_ENCODER_ROWS_DEFAULT = 2048
+};
 
 struct model_encoder_params {
     uint32_t tokens_max; /* of a decoder: longest text; 0: its context, at most 8192 */
@@ -28,17 +32,6 @@ struct model_encoder_params {
     size_t class_count;
     uint64_t memory_max; /* of a decoder: bytes that may be taken; 0: what is free */
 };
-
-enum model_encoder_pooling {
-    MODEL_ENCODER_NONE, /* a vector for each token */
-    MODEL_ENCODER_MEAN,
-    MODEL_ENCODER_CLS,  /* the first token's */
-    MODEL_ENCODER_LAST, /* the last token's */
-    MODEL_ENCODER_RANK, /* classes; those of a decoder are probabilities */
-};
-
-/* "none", "mean", "cls", "last", "rank" */
-const char *model_encoder_pooling_name(enum model_encoder_pooling pooling);
 
 struct model_encoder_info {
     enum model_encoder_pooling pooling;
@@ -67,7 +60,7 @@ struct model_encoder_text {
 };
 
 /* Vectors as the model gives them, not normalised: [texts][width], or [tokens of all texts][width]
- * without pooling. At most ENCODER_TEXTS_MAX texts and rows_max tokens. Never allocates. */
+ * without pooling. At most MODEL_ENCODER_TEXTS_MAX texts and rows_max tokens. Never allocates. */
 void model_encoder_run(struct model_encoder *encoder, const struct model_encoder_text *texts,
                        size_t count, float *out);
 

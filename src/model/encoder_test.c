@@ -12,8 +12,8 @@
 struct golden {
     json_t *root;
     double range;
-    int32_t *ids[ENCODER_TEXTS_MAX];
-    struct model_encoder_text texts[ENCODER_TEXTS_MAX];
+    int32_t *ids[MODEL_ENCODER_TEXTS_MAX];
+    struct model_encoder_text texts[MODEL_ENCODER_TEXTS_MAX];
     size_t count;
 };
 
@@ -270,7 +270,7 @@ static void test_class_tokens(void **state)
     assert_non_null(ranker);
     assert_int_equal(model_encoder_info(ranker)->pooling, MODEL_ENCODER_RANK);
     assert_int_equal(model_encoder_info(ranker)->width, 2);
-    float scores[2 * ENCODER_TEXTS_MAX];
+    float scores[2 * MODEL_ENCODER_TEXTS_MAX];
     model_encoder_run(ranker, g.texts, g.count, scores);
     for (size_t i = 0; i < g.count; i++) {
         size_t count = g.texts[i].count, vocab = rig.f.vocab_count;

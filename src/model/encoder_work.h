@@ -6,16 +6,16 @@
 #include "model/layout.h"
 
 /* Rows that go through a block at once: their activations stay in the second-level cache. */
-enum { ENCODER_PIECE_ROWS = 256 };
+enum { MODEL_ENCODER_PIECE_ROWS = 256 };
 
 struct encoder_work {
     struct scratch scratch;
     struct model_row *rows; /* [rows_max] of the call */
     struct whole_block *blocks;
-    struct model_seq *seqs; /* [ENCODER_TEXTS_MAX] */
-    uint32_t *counts;       /* [ENCODER_TEXTS_MAX] tokens */
+    struct model_seq *seqs; /* [MODEL_ENCODER_TEXTS_MAX] */
+    uint32_t *counts;       /* [MODEL_ENCODER_TEXTS_MAX] tokens */
     uint32_t *pages;        /* [pages] 0, 1, 2 ... */
-    float *pooled, *inner;  /* [ENCODER_TEXTS_MAX][widest of the head] */
+    float *pooled, *inner;  /* [MODEL_ENCODER_TEXTS_MAX][widest of the head] */
     uint8_t *act;           /* quantised activations of the head */
     float *classes;         /* [class_count][embed_dim] of params.class_tokens */
 };

@@ -183,6 +183,13 @@ static void find_quantization(const struct gguf *gguf, char *out, size_t size)
     }
 }
 
+static uint32_t vector_width(const struct model *m)
+{
+    const struct head *head = &m->layout.weights.head;
+    size_t dense = head->dense_3.rows != 0 ? head->dense_3.rows : head->dense_2.rows;
+    return m->h.pooling == POOLING_RANK ? 0 : dense != 0 ? (uint32_t)dense : m->h.embed_dim;
+}
+
 static void fill_info(struct model *m, const struct gguf *gguf)
 {
     const struct hparams *h = &m->h;
@@ -202,6 +209,9 @@ static void fill_info(struct model *m, const struct gguf *gguf)
         .read_bytes_per_token = m->layout.read_bytes,
         .macs_per_token = m->layout.macs,
         .is_encoder = h->traits->is_encoder,
+        .pooling = (enum model_encoder_pooling)h->pooling,
+        .has_pooling_key = h->has_pooling_key,
+        .vector_width = vector_width(m),
     };
     snprintf(m->info.architecture, sizeof m->info.architecture, "%s", h->traits->architecture);
     str_quote(m->info.name, name);
@@ -245,6 +255,15 @@ static bool plan_model(const struct gguf *gguf, const struct model_params *param
         return false;
     }
     return model_layout_plan(layout, h, params->kv_type, params, plan, err);
+}
+
+bool model_is_encoder(const struct gguf *gguf)
+{
+    struct str architecture = {0};
+    struct err ignored;
+    gguf_get_str(gguf, STR("general.architecture"), &architecture, NULL, &ignored);
+    const struct traits *traits = model_traits_find(architecture);
+    return traits && traits->is_encoder;
 }
 
 bool model_plan(const struct gguf *gguf, const struct model_params *params, struct model_plan *plan,

@@ -47,19 +47,37 @@ struct model_plan {
     uint32_t vocab_count;          /* as in model_info */
 };
 
+/* What becomes of the hidden states of a text that is read as a whole (encoder.h). */
+enum model_encoder_pooling {
+    MODEL_ENCODER_NONE, /* a vector for each token */
+    MODEL_ENCODER_MEAN,
+    MODEL_ENCODER_CLS,  /* the first token's */
+    MODEL_ENCODER_LAST, /* the last token's */
+    MODEL_ENCODER_RANK, /* classes; those of a decoder are probabilities */
+};
+
+/* "none", "mean", "cls", "last", "rank" */
+const char *model_encoder_pooling_name(enum model_encoder_pooling pooling);
+
 /* What the file says; constant after load. */
 struct model_info {
     char architecture[64];
     char name[128]; /* general.name, quoted for printing; empty if absent */
     uint32_t layer_count, embed_dim, head_count, kv_head_count, head_dim, ffn_dim, vocab_count;
     uint32_t ctx_train_tokens; /* the context the model was trained for */
-    bool is_encoder;           /* makes vectors or ranks of whole texts (encoder.h), no logits */
+    enum model_encoder_pooling pooling;
+    bool has_pooling_key;  /* else the file did not say, and it is the mean */
+    uint32_t vector_width; /* of what comes out of that; 0: ranks */
+    bool is_encoder;       /* makes vectors or ranks of whole texts (encoder.h), no logits */
     uint64_t parameter_count;
     uint64_t file_bytes;
     char quantization[32];         /* most common type by bytes: "Q4_K" */
     uint64_t read_bytes_per_token; /* packed weight bytes a decode step reads */
     uint64_t macs_per_token;       /* multiply-adds of the matrix products per row, head included */
 };
+
+/* True for a file of an encoder's architecture (encoder.h). */
+bool model_is_encoder(const struct gguf *gguf);
 
 /* The plan for a file and params. ERR_ARCH names an unsupported architecture (and lists those
  * supported) or an unsupported tensor type; ERR_FORMAT hyper-parameters or shapes that are wrong;

@@ -142,7 +142,7 @@ bool model_layout_plan(struct layout *layout, const struct hparams *h, enum kv_t
     const bool is_encoder = h->traits->is_encoder;
     const uint32_t kv_tokens = is_encoder ? 0 : params->kv_tokens;
     uint64_t budget = memory_budget(params), share = budget;
-    uint64_t longest = is_encoder ? ENCODER_TOKENS_DEFAULT : MODEL_CTX_MAX;
+    uint64_t longest = is_encoder ? MODEL_ENCODER_TOKENS_DEFAULT : MODEL_CTX_MAX;
     uint64_t ctx = params->ctx_tokens ? params->ctx_tokens : size_min(h->ctx_train_tokens, longest);
 
     assert(params->batch_rows_max >= 1 && params->sequences_max >= 1);

@@ -84,7 +84,7 @@ enum shared_expert {
 
 enum logit_scale { LOGIT_AS_IS, LOGIT_DIVIDED, LOGIT_MULTIPLIED };
 
-/* What becomes of the hidden states of an encoder's text when the file does not say more. */
+/* ARCH.pooling_type; the same numbers as enum model_encoder_pooling */
 enum pooling { POOLING_NONE, POOLING_MEAN, POOLING_CLS, POOLING_LAST, POOLING_RANK };
 
 struct traits {

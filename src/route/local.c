@@ -1,9 +1,12 @@
 #include "route/local.h"
 
+#include <pthread.h>
+
 #include "base/mem.h"
 #include "base/os.h"
 #include "base/size.h"
 #include "engine/identity.h"
+#include "route/texts.h"
 
 struct route_local {
     struct route_local_params params; /* every 0 replaced; strings are copies */
@@ -15,6 +18,9 @@ struct route_local {
     bool owns_pool;
     struct model *model;
     struct engine *engine;
+    bool is_encoder;
+    pthread_mutex_t embed_lock; /* embed */
+    struct engine_embed *embed;
 };
 
 /* Rows with logits in a step beyond one per sequence let the log probabilities of a prompt be read
@@ -84,8 +90,8 @@ static bool copy_strings(struct route_local *local, struct err *err)
 static bool open_words(struct route_local *local, struct err *err)
 {
     local->text = text_open(local->gguf, err);
-    if (!local->text) {
-        return false;
+    if (!local->text || local->is_encoder) {
+        return local->text != NULL;
     }
     const struct chat_params params = {.gguf = local->gguf,
                                        .text = local->text,
@@ -129,7 +135,7 @@ static struct model_params model_params_of(const struct route_local *local)
         .logits_rows_max = count_logits_rows(p),
         .memory_max = p->memory_max,
     };
-    if (local->text) {
+    if (local->text && !local->is_encoder) {
         const struct engine_params engine = engine_params_of(local);
         const uint32_t vocab = (uint32_t)text_vocab_count(local->text);
         const uint64_t none = engine_bytes(&engine, vocab, 0, 0);
@@ -150,7 +156,7 @@ static bool make_plan(const struct route_local *local, struct route_plan *plan, 
     if (!model_plan(local->gguf, &params, &plan->model, err)) {
         return false;
     }
-    if (local->text) {
+    if (local->text && !local->is_encoder) {
         plan->engine_bytes = engine_bytes(&engine, m->vocab_count, m->ctx_tokens, m->kv_pages);
     }
     plan->round_bytes = os_pages_rounded(m->weights_bytes) + os_pages_rounded(m->kv_bytes) +
@@ -177,17 +183,31 @@ static bool open_weights(struct route_local *local,
     }
     local->params.threads = (uint32_t)pool_size(local->pool);
     local->model = model_load(local->gguf, &params, local->pool, progress, progress_arg, err);
-    if (local->model && model_info(local->model)->is_encoder) {
-        return err_set(err, ERR_ARCH,
-                       "architecture %s makes vectors of texts, it does not generate",
-                       model_info(local->model)->architecture);
-    }
     return local->model != NULL;
+}
+
+/* A word ranker's classes are the logits of "yes" and "no". */
+static struct engine_embed *make_embed(struct route_local *local, struct err *err)
+{
+    int32_t words[2];
+    struct engine_embed_params params = {
+        .model = local->model,
+        .queue_max = local->params.queue_max,
+    };
+    if (!local->is_encoder && route_ranks_by_words(local->gguf, local->text, words)) {
+        params.encoder.class_tokens = words;
+        params.encoder.class_count = 2;
+    }
+    return engine_embed_create(&params, err);
 }
 
 static bool open_engine(struct route_local *local, struct err *err)
 {
     const struct route_local_params *p = &local->params;
+    if (local->is_encoder) {
+        local->embed = make_embed(local, err);
+        return local->embed != NULL;
+    }
     struct engine_params params = engine_params_of(local);
     if (p->disk && !engine_identity(local->gguf, model_plan_of(local->model), p->cpu_level,
                                     p->kv_type, &params.identity, err)) {
@@ -204,6 +224,7 @@ static bool open_parts(struct route_local *local,
 {
     const bool model_only = local->params.model_only;
     local->gguf = gguf_open(local->path, err);
+    local->is_encoder = local->gguf && model_is_encoder(local->gguf);
     return local->gguf && (model_only || open_words(local, err)) &&
            open_weights(local, progress, progress_arg, err) &&
            (model_only || open_engine(local, err));
@@ -217,6 +238,7 @@ static struct route_local *create(const struct route_local_params *params, struc
         err_set_memory(err, sizeof *local);
         return NULL;
     }
+    pthread_mutex_init(&local->embed_lock, NULL);
     local->params = *params;
     fill_defaults(&local->params);
     if (!copy_strings(local, err)) {
@@ -259,6 +281,7 @@ bool route_local_plan(const struct route_local_params *params, struct route_plan
         return false;
     }
     local->gguf = gguf_open(local->path, err);
+    local->is_encoder = local->gguf && model_is_encoder(local->gguf);
     bool ok = local->gguf && (params->model_only || open_words(local, err)) &&
               make_plan(local, plan, err);
     route_local_close(local);
@@ -270,6 +293,7 @@ void route_local_close(struct route_local *local)
     if (!local) {
         return;
     }
+    engine_embed_destroy(local->embed);
     engine_destroy(local->engine);
     model_destroy(local->model);
     if (local->owns_pool) {
@@ -280,6 +304,7 @@ void route_local_close(struct route_local *local)
     gguf_close(local->gguf);
     mem_free(local->chat_template_file);
     mem_free(local->path);
+    pthread_mutex_destroy(&local->embed_lock);
     mem_free(local);
 }
 
@@ -333,6 +358,25 @@ struct pool *route_local_pool(const struct route_local *local)
 struct engine *route_local_engine(const struct route_local *local)
 {
     return local->engine;
+}
+
+struct engine_embed *route_local_embed_made(struct route_local *local)
+{
+    pthread_mutex_lock(&local->embed_lock);
+    struct engine_embed *embed = local->embed;
+    pthread_mutex_unlock(&local->embed_lock);
+    return embed;
+}
+
+struct engine_embed *route_local_embed(struct route_local *local, struct err *err)
+{
+    pthread_mutex_lock(&local->embed_lock);
+    if (!local->embed) {
+        local->embed = make_embed(local, err);
+    }
+    struct engine_embed *embed = local->embed;
+    pthread_mutex_unlock(&local->embed_lock);
+    return embed;
 }
 
 const struct route_local_params *route_local_params_of(const struct route_local *local)

@@ -15,6 +15,7 @@
 #include "base/pool.h"
 #include "base/str.h"
 #include "chat/chat.h"
+#include "engine/embed.h"
 #include "engine/engine.h"
 #include "gguf/gguf.h"
 #include "model/model.h"
@@ -89,10 +90,19 @@ const char *route_local_path(const struct route_local *local);
 
 const struct gguf *route_local_gguf(const struct route_local *local);
 const struct text *route_local_text(const struct route_local *local); /* NULL if model_only */
-const struct chat *route_local_chat(const struct route_local *local); /* NULL if model_only */
+/* NULL if model_only, and for an encoder. */
+const struct chat *route_local_chat(const struct route_local *local);
 struct model *route_local_model(const struct route_local *local);
 struct pool *route_local_pool(const struct route_local *local);
-struct engine *route_local_engine(const struct route_local *local); /* NULL if model_only */
+/* NULL if model_only, and for an encoder, which generates nothing. */
+struct engine *route_local_engine(const struct route_local *local);
+
+/* The engine of vectors and ranks. That of an encoder is there from the start, a decoder's is made
+ * by the first call: ERR_MEMORY with both figures if it does not fit. Any thread. */
+struct engine_embed *route_local_embed(struct route_local *local, struct err *err);
+
+/* The same if it is there already, else NULL. */
+struct engine_embed *route_local_embed_made(struct route_local *local);
 
 /* What was decided: every 0 replaced. */
 const struct route_local_params *route_local_params_of(const struct route_local *local);

@@ -223,6 +223,7 @@ static void bpe_defaults(struct text *text, const struct gguf *gguf)
     }
     const struct text_pretok *pretok = text_pretok_find(name);
     text->add_bos = pretok && (pretok->flags & TEXT_PRETOK_ADD_BOS);
+    text->add_sep = pretok && (pretok->flags & TEXT_PRETOK_ADD_SEP);
 }
 
 /* ---- encoding ---- */

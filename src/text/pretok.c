@@ -39,9 +39,11 @@ const char text_pretok_digits3[] = "@digits3";
 
 static const struct text_pretok pretoks[] = {
     {.names = "gpt-2 phi-2 mpt olmo jais trillion granite-docling exaone4 gigachat a.x-4.0 mellum "
-              "modern-bert roberta-bpe jina-es jina-de jina-v1-en jina-v2-es jina-v2-de "
-              "jina-v2-code",
+              "modern-bert jina-es jina-de jina-v2-es jina-v2-de",
      .stages = {GPT2}},
+    {.names = "roberta-bpe jina-v1-en jina-v2-code",
+     .stages = {GPT2},
+     .flags = TEXT_PRETOK_ADD_SEP},
     {.names = "llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano",
      .stages = {LLAMA3("\\p{N}{1,3}")},
      .flags = TEXT_PRETOK_WHOLE_WORDS | TEXT_PRETOK_ADD_BOS},

@@ -12,7 +12,8 @@ enum { TEXT_STAGES_MAX = 6 };
 
 enum {
     TEXT_PRETOK_WHOLE_WORDS = 1, /* a word that is a token is not merged ("ignore_merges") */
-    TEXT_PRETOK_ADD_BOS = 2      /* unless the metadata says otherwise */
+    TEXT_PRETOK_ADD_BOS = 2,     /* unless the metadata says otherwise */
+    TEXT_PRETOK_ADD_SEP = 4      /* the same, between the texts of a pair */
 };
 
 struct text_pretok {

@@ -188,6 +188,7 @@ static bool load_settings(struct text *text, const struct gguf *gguf, struct err
            text_id_read(text, gguf, "tokenizer.ggml.cls_token_id", false, &text->cls, err) &&
            gguf_get_bool(gguf, STR("tokenizer.ggml.add_bos_token"), &text->add_bos, NULL, err) &&
            gguf_get_bool(gguf, STR("tokenizer.ggml.add_eos_token"), &text->add_eos, NULL, err) &&
+           gguf_get_bool(gguf, STR("tokenizer.ggml.add_sep_token"), &text->add_sep, NULL, err) &&
            gguf_get_bool(gguf, STR("tokenizer.ggml.add_space_prefix"), &text->add_space_prefix,
                          NULL, err) &&
            gguf_get_bool(gguf, STR("tokenizer.ggml.remove_extra_whitespaces"),

@@ -60,6 +60,12 @@ void text_close(struct text *text);
 bool text_encode(const struct text *text, struct str s, const struct text_encode_opts *opts,
                  struct text_ids *out, struct err *err);
 
+/* Appends the ids of two texts as the model wants a pair, with its special tokens; none are looked
+ * for in the texts. *second_at: where in the new ids the part that a model with token types counts
+ * as the second begins; 0 for models without. */
+bool text_encode_pair(const struct text *text, struct str first, struct str second,
+                      struct text_ids *out, size_t *second_at, struct err *err);
+
 /* Bytes of one token as they stand in the output text: byte-level characters mapped back, the
  * SentencePiece space mark as a space, byte tokens as their byte. Control tokens give their text
  * only with `special`, else nothing. Borrowed. An id outside the vocabulary gives nothing. */

@@ -31,6 +31,7 @@ struct text {
     struct text_special special;
     text_id bos, eos, unk, sep, cls;
     bool add_bos, add_eos;
+    bool add_sep; /* between the texts of a pair, behind the end of the first */
     bool add_space_prefix;
     bool remove_extra_spaces;
     text_id bytes[256]; /* the token of each single byte, or TEXT_NONE */
