@@ -16,7 +16,7 @@ static void add_model(const struct route_entry *entry, struct buf *out)
     buf_add_format(out,
                    ",\"created_at\":\"%s\",\"lifecycle\":\"active\",\"max_input_tokens\":", stamp);
     if (entry->local) {
-        uint32_t tokens = engine_ctx_tokens(route_local_engine(entry->local));
+        uint32_t tokens = route_local_ctx_tokens(entry->local);
         buf_add_format(out, "%u,\"max_tokens\":%u}", tokens, tokens);
     } else {
         buf_add_text(out, "null,\"max_tokens\":null}");

@@ -149,7 +149,7 @@ bool api_ollama_ps(struct route_registry *registry, struct buf *out, struct err 
             buf_add_format(out, "\"%s\"", stamp);
         }
         buf_add_format(out, ",\"size_vram\":0,\"context_length\":%u}",
-                       engine_ctx_tokens(route_local_engine(entry->local)));
+                       route_local_ctx_tokens(entry->local));
     }
     buf_add_text(out, "]}");
     route_list_deinit(&list);

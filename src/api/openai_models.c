@@ -13,7 +13,7 @@ static void add_model(const struct route_entry *entry, struct buf *out)
     if (entry->local) {
         const struct model_info *info = model_info(route_local_model(entry->local));
         buf_add_format(out, ",\"context_length\":%u,\"vocabulary\":%u",
-                       engine_ctx_tokens(route_local_engine(entry->local)), info->vocab_count);
+                       route_local_ctx_tokens(entry->local), info->vocab_count);
     }
     if (facts) {
         buf_add_format(out,

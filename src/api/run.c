@@ -96,6 +96,12 @@ bool api_run_submit(struct api_run *run, const struct api_run_owner *owner, stru
         return false;
     }
     struct route_local *local = route_use_local(run->use);
+    if (!route_local_engine(local)) {
+        char quoted[STR_QUOTE_MAX];
+        return err_set_param(err, ERR_UNSUPPORTED, "model",
+                             "the model '%s' makes vectors of texts, it does not generate",
+                             str_quote(quoted, request->model));
+    }
     request->chat = route_use_chat(run->use, err);
     if (!request->chat || !api_request_prepare(request, local, err) || is_abandoned(owner)) {
         return false;

@@ -496,6 +496,12 @@ static bool open_model(struct run *run, struct err *err)
     if (!run->local) {
         return false;
     }
+    if (!route_local_engine(run->local)) {
+        char quoted[STR_QUOTE_MAX];
+        return err_set(err, ERR_UNSUPPORTED,
+                       "%s makes vectors of texts, it does not generate; try: hearth embed",
+                       str_quote(quoted, route_local_id(run->local)));
+    }
     const char *origin = chat_template_origin(route_local_chat(run->local));
     if (!run->options.is_raw && str_eq(str_of(origin), STR("built-in"))) {
         fprintf(stderr, "hearth: the model brings no chat template; a built-in one is used\n");

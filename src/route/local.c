@@ -379,6 +379,11 @@ struct engine_embed *route_local_embed(struct route_local *local, struct err *er
     return embed;
 }
 
+uint32_t route_local_ctx_tokens(const struct route_local *local)
+{
+    return local->engine ? engine_ctx_tokens(local->engine) : local->params.ctx_tokens;
+}
+
 const struct route_local_params *route_local_params_of(const struct route_local *local)
 {
     return &local->params;

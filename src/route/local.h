@@ -104,6 +104,9 @@ struct engine_embed *route_local_embed(struct route_local *local, struct err *er
 /* The same if it is there already, else NULL. */
 struct engine_embed *route_local_embed_made(struct route_local *local);
 
+/* The longest text: of prompt and answer, or what an encoder reads. */
+uint32_t route_local_ctx_tokens(const struct route_local *local);
+
 /* What was decided: every 0 replaced. */
 const struct route_local_params *route_local_params_of(const struct route_local *local);
 

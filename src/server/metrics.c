@@ -139,7 +139,8 @@ static bool is_shown(const struct route_list *list, size_t index)
             return false;
         }
     }
-    return list->entries[index].local != NULL;
+    const struct route_local *local = list->entries[index].local;
+    return local && route_local_engine(local);
 }
 
 /* Models one after the other within each metric: a metric's lines must stand together. */
