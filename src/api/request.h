@@ -135,6 +135,7 @@ struct gen_request {
     bool include_usage;
     bool keeps_text;            /* the answer is collected although it is streamed */
     uint32_t stream_interval;   /* tokens per event; 0: every token is one */
+    struct str label;           /* how the client calls the request in each frame; else empty */
     struct str user;            /* whom the client speaks for; goes to the log */
     bool is_kept;               /* the answer is stored (struct api_dialect, commit) */
     bool is_detached;           /* it is generated whether somebody waits for it or not */

@@ -417,6 +417,7 @@ static bool server_params_of(struct serve *serve, struct server_params *out, str
         .header_timeout_s = settings->header_timeout,
         .body_timeout_s = settings->body_timeout,
         .idle_timeout_s = settings->idle_timeout,
+        .socket_idle_timeout_s = settings->socket_idle_timeout,
         .write_timeout_s = settings->write_timeout,
     };
     return true;

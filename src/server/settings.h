@@ -42,7 +42,7 @@ struct server_settings {
     uint64_t connections, body_mib, bodies_mib, workers;
     double decode_stretch;
     struct str lane_weights;
-    double header_timeout, body_timeout, idle_timeout, write_timeout, grace;
+    double header_timeout, body_timeout, idle_timeout, socket_idle_timeout, write_timeout, grace;
     struct str log_level;
 
     /* Bit i: row i of the table was set by a layer above the defaults. */

@@ -93,6 +93,7 @@ const struct server_setting server_setting_table[] = {
     SECONDS(header_timeout, 0.1, 86400, "10", "until a request's head must be complete"),
     SECONDS(body_timeout, 0.1, 86400, "30", "until its body must be, plus 1 s per 16 KiB sent"),
     SECONDS(idle_timeout, 0.1, 86400, "75", "that a connection may wait between requests"),
+    SECONDS(socket_idle_timeout, 0.1, 86400, "600", "that a WebSocket may have no request"),
     SECONDS(write_timeout, 0.1, 86400, "60", "that a client may take no byte of its answer"),
     SECONDS(grace, 0, 86400, "10", "that answers under way get after SIGTERM or SIGINT"),
     CHOICE(log_level, "debug info warn error off", "info", "least severe log line that is written"),
