@@ -310,7 +310,7 @@ static void plan_rows(struct engine *engine, struct engine_sequence *seq, uint32
     seq->logits_count = logits;
     room->rows -= count;
     engine_sequence_reach(engine, seq, seq->kv_count + count);
-    engine->seqs[index] = (struct model_seq){seq->pages, seq->held_count};
+    engine->seqs[index] = (struct model_seq){.pages = seq->pages, .page_count = seq->held_count};
     engine->batch[engine->batch_count++] = seq;
 }
 
