@@ -89,6 +89,7 @@ uint64_t engine_bytes(const struct engine_params *params, uint32_t vocab_count, 
         return UINT64_MAX;
     }
     return sizeof nothing + own + engine_cache_bytes(kv_pages, idle_max) +
+           engine_states_bytes(p.sequences_max) +
            (p.disk && idle_max ? engine_spill_bytes(kv_pages) : 0);
 }
 
@@ -128,6 +129,10 @@ struct engine *engine_create(const struct engine_params *params, struct err *err
     if (ok && !engine_cache_init(&engine->cache, plan->kv_pages, idle_max)) {
         ok = err_set_memory(err, engine_cache_bytes(plan->kv_pages, idle_max));
     }
+    if (ok && !engine_states_init(&engine->states, params->model, &engine->cache,
+                                  engine->params.sequences_max)) {
+        ok = err_set_memory(err, engine_states_bytes(engine->params.sequences_max));
+    }
     if (!ok || !engine_spill_init(engine, err)) {
         engine_destroy(engine);
         return NULL;
@@ -157,6 +162,7 @@ void engine_destroy(struct engine *engine)
         pthread_join(engine->worker, NULL);
     }
     engine_spill_deinit(engine);
+    engine_states_deinit(&engine->states);
     engine_cache_deinit(&engine->cache);
     mem_free(engine->memory);
     constrain_vocab_destroy(engine->vocab);

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/engine.h"
+#include "engine/states.h"
 #include "gguf/gguf.h"
 
 #define FIXTURE_STORIES TEST_DATA "/models/stories260K.gguf"
@@ -55,6 +56,7 @@ static inline void fixture_open(struct fixture *f, const struct fixture_params *
         .kv_tokens = p->kv_tokens,
         .sequences_max = p->sequences ? p->sequences : 8,
         .batch_rows_max = p->batch_rows ? p->batch_rows : 64,
+        .states_max = engine_states_wanted(p->sequences ? p->sequences : 8),
     };
     if (f->text && f->pool) {
         f->model = model_load(f->gguf, &mp, f->pool, NULL, NULL, &err);

@@ -95,6 +95,7 @@ struct engine_sequence *engine_sequence_create(struct engine *engine,
     seq->prompt_count = (uint32_t)request->prompt_count;
     seq->token_count = seq->read_to = seq->prompt_count;
     seq->token_max = engine_sequence_tokens_max(engine, request);
+    seq->state = seq->base = ENGINE_STATE_NONE;
     const struct text *text = engine->params.text;
     const struct constrain_vocab *vocab = request->grammar ? engine_vocab(engine, err) : NULL;
     if (!copy_request(seq, request)) {
@@ -127,7 +128,7 @@ void engine_sequence_destroy(struct engine_sequence *seq)
 
 /* Pages of the prompt that can be shared while it runs: the last token's logits are always
  * computed, and a step back computes its row once more. */
-static uint32_t count_shareable(const struct engine_sequence *seq)
+uint32_t engine_sequence_shareable(const struct engine_sequence *seq)
 {
     return (seq->prompt_count - 1) / KV_PAGE_TOKENS;
 }
@@ -137,20 +138,20 @@ uint32_t engine_sequence_takeable(const struct engine_sequence *seq)
     if (seq->request.prompt_logprobs && seq->prompt_told < seq->prompt_count) {
         return 0;
     }
-    return seq->request.banned_count ? count_shareable(seq)
+    return seq->request.banned_count ? engine_sequence_shareable(seq)
                                      : (seq->token_count - 1) / KV_PAGE_TOKENS;
 }
 
 /* Cached tokens are told of the first admission: what a pause costs is nobody's affair. */
-static void count_cached(struct engine *engine, struct engine_sequence *seq, uint32_t pages)
+static void count_cached(struct engine *engine, struct engine_sequence *seq, uint32_t tokens)
 {
     if (seq->token_count == seq->prompt_count) {
-        seq->cached_tokens += pages * KV_PAGE_TOKENS;
-        engine->step_stats.cached_tokens += pages * KV_PAGE_TOKENS;
+        seq->cached_tokens += tokens;
+        engine->step_stats.cached_tokens += tokens;
     }
 }
 
-/* Continues the held pages with those of the cache, which fill them up to kv_count. */
+/* Continues the held pages with those of the cache. */
 static uint32_t match(struct engine *engine, struct engine_sequence *seq,
                       struct engine_cache_miss *miss)
 {
@@ -161,24 +162,29 @@ static uint32_t match(struct engine *engine, struct engine_sequence *seq,
                            engine_sequence_takeable(seq) - held, seq->pages + held, miss);
     seq->held_count += found;
     seq->published = seq->held_count;
-    seq->kv_count += found * KV_PAGE_TOKENS;
+    seq->ready_count = seq->held_count * KV_PAGE_TOKENS;
+    engine_sequence_resume(engine, seq);
     return found;
 }
 
 bool engine_sequence_admit(struct engine *engine, struct engine_sequence *seq)
 {
     struct engine_cache_miss miss = {0};
+    if (engine_states_are(&engine->states)) {
+        seq->state = engine_states_take(&engine->states);
+    }
     const uint32_t found = engine_sequence_takeable(seq) ? match(engine, seq, &miss) : 0;
     const uint32_t next = seq->token_count + (seq->token_count < seq->token_max);
     const uint32_t want = pages_for(next);
     /* A page for each that runs already, or it would soon be paused again. */
     if (!engine_cache_promise(&engine->cache, want - found, engine->running_count)) {
         engine_cache_release(&engine->cache, seq->pages, found);
-        seq->held_count = seq->published = seq->kv_count = 0;
+        seq->held_count = seq->published = 0;
+        engine_sequence_drop_states(engine, seq, false);
         return false;
     }
     seq->page_count = want;
-    count_cached(engine, seq, found);
+    count_cached(engine, seq, seq->kv_count);
     engine_spill_load(engine, seq);
     if (miss.is_near && miss.position < seq->prompt_count && seq->admitted_ns == 0) {
         seq->near_miss = (struct engine_near_miss){true, miss.position, seq->tokens[miss.position]};
@@ -192,9 +198,9 @@ void engine_sequence_catch_up(struct engine *engine, struct engine_sequence *seq
         seq->held_count >= engine_sequence_takeable(seq)) {
         return;
     }
-    const uint32_t found = match(engine, seq, NULL);
+    const uint32_t before = seq->kv_count, found = match(engine, seq, NULL);
     engine_cache_absolve(&engine->cache, found);
-    count_cached(engine, seq, found);
+    count_cached(engine, seq, seq->kv_count - before);
 }
 
 bool engine_sequence_grow(struct engine *engine, struct engine_sequence *seq, uint32_t end)
@@ -220,7 +226,7 @@ void engine_sequence_reach(struct engine *engine, struct engine_sequence *seq, u
 /* Gives full pages among the first `most` to the index. */
 static void publish(struct engine *engine, struct engine_sequence *seq, uint32_t most)
 {
-    const uint32_t full = seq->kv_count / KV_PAGE_TOKENS;
+    const uint32_t full = seq->ready_count / KV_PAGE_TOKENS;
     for (; seq->published < full && seq->published < most; seq->published++) {
         const uint32_t i = seq->published, own = seq->pages[i];
         const uint32_t parent = i ? seq->pages[i - 1] : ENGINE_CACHE_NONE;
@@ -230,12 +236,22 @@ static void publish(struct engine *engine, struct engine_sequence *seq, uint32_t
             engine_spill_note(engine, own);
         }
     }
+    engine_sequence_save_state(engine, seq);
 }
 
-void engine_sequence_loaded(struct engine *engine, struct engine_sequence *seq, uint32_t pages)
+void engine_sequence_loaded(struct engine *engine, struct engine_sequence *seq, uint32_t pages,
+                            uint32_t state, uint32_t state_count)
 {
-    seq->kv_count += pages * KV_PAGE_TOKENS;
-    count_cached(engine, seq, pages);
+    const uint32_t before = seq->kv_count;
+    seq->ready_count += pages * KV_PAGE_TOKENS;
+    if (!engine_states_are(&engine->states)) {
+        seq->kv_count = seq->ready_count;
+    } else if (state != ENGINE_STATE_NONE) {
+        engine_states_give(&engine->states, seq->state);
+        seq->state = state;
+        seq->kv_count = seq->branch_count = state_count;
+    }
+    count_cached(engine, seq, seq->kv_count - before);
     if (seq->near_miss.position < seq->kv_count) {
         seq->near_miss = (struct engine_near_miss){0}; /* memory had less than the disk */
     }
@@ -247,6 +263,7 @@ static void give_back_pages(struct engine *engine, struct engine_sequence *seq, 
     if (keep) {
         publish(engine, seq, seq->held_count);
     }
+    engine_sequence_drop_states(engine, seq, keep);
     engine_cache_release(&engine->cache, seq->pages, seq->held_count);
     engine_cache_absolve(&engine->cache, seq->page_count - seq->held_count);
     seq->held_count = seq->page_count = seq->published = 0;
@@ -256,7 +273,6 @@ static void give_back_pages(struct engine *engine, struct engine_sequence *seq, 
 void engine_sequence_pause(struct engine *engine, struct engine_sequence *seq)
 {
     give_back_pages(engine, seq, true);
-    seq->kv_count = 0;
     seq->read_to = seq->token_count;
     engine->step_stats.preempted++;
 }
@@ -490,7 +506,7 @@ static bool follow(struct engine *engine, struct engine_sequence *seq,
     case ENGINE_STEP_BACK:
         seq->token_count = seq->prompt_count + accepted->keep;
         if (seq->kv_count >= seq->token_count) { /* fewer when forced tokens wait for their rows */
-            seq->kv_count = seq->token_count - 1;
+            engine_sequence_rewind(engine, seq, seq->token_count - 1);
             seq->read_to = seq->read_to < seq->token_count ? seq->read_to : seq->token_count;
         }
         seq->sampler.mu = accepted->point.mu;
@@ -542,11 +558,12 @@ bool engine_sequence_advance(struct engine *engine, struct engine_sequence *seq,
     const uint32_t from = seq->kv_count;
     const bool was_reading = from < seq->prompt_count;
     seq->kv_count += seq->row_count;
+    seq->ready_count = seq->kv_count > seq->ready_count ? seq->kv_count : seq->ready_count;
     assert(seq->kv_count <= seq->token_count);
     if (was_reading && seq->token_count == seq->prompt_count && seq->first_token_ns == 0) {
         engine->step_stats.prompt_tokens += seq->row_count;
     }
-    publish(engine, seq, count_shareable(seq));
+    publish(engine, seq, engine_sequence_shareable(seq));
     if (seq->request.prompt_logprobs && from < seq->prompt_count &&
         !tell_prompt(engine, seq, from, logits)) {
         return false;

@@ -294,6 +294,7 @@ static void plan_rows(struct engine *engine, struct engine_sequence *seq, uint32
 {
     const uint32_t index = engine->batch_count;
     uint32_t logits = 0;
+    count = engine_sequence_stride(engine, seq, count);
     for (uint32_t i = 0; i < count; i++) {
         const uint32_t pos = seq->kv_count + i;
         const bool wants = engine_sequence_wants(seq, pos);
@@ -310,7 +311,10 @@ static void plan_rows(struct engine *engine, struct engine_sequence *seq, uint32
     seq->logits_count = logits;
     room->rows -= count;
     engine_sequence_reach(engine, seq, seq->kv_count + count);
-    engine->seqs[index] = (struct model_seq){.pages = seq->pages, .page_count = seq->held_count};
+    engine->seqs[index] = (struct model_seq){.pages = seq->pages,
+                                             .page_count = seq->held_count,
+                                             .state = seq->state,
+                                             .ready = seq->ready_count};
     engine->batch[engine->batch_count++] = seq;
 }
 

@@ -116,7 +116,11 @@ static void store_32(const struct forward *f, const float *k, const float *v, ui
 void model_store_keys(const struct forward *f, size_t row, const float *k, const float *v)
 {
     const struct model_row *at = &f->rows[row];
-    uint32_t number = f->batch->seqs[at->seq].pages[at->pos / KV_PAGE_TOKENS];
+    const struct model_seq *seq = &f->batch->seqs[at->seq];
+    if (at->pos < seq->ready) {
+        return;
+    }
+    uint32_t number = seq->pages[at->pos / KV_PAGE_TOKENS];
     uint8_t *page = f->m->pages + number * f->m->plan.page_bytes + f->layer->kv_offset;
     if (f->m->params.kv_type == KV_F32) {
         store_32(f, k, v, page, at->pos % KV_PAGE_TOKENS);

@@ -128,6 +128,8 @@ struct model_seq {
     const uint32_t *pages;
     size_t page_count;
     uint32_t state; /* stands at the position of its first row; of a model without: not looked at */
+    uint32_t ready; /* positions below have their keys and values already, which stay as they are:
+                       their rows are there for the state alone. 0 otherwise */
 };
 
 /* One row: a token at a position of a sequence. Rows of a sequence stand together, positions

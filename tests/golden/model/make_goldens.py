@@ -125,13 +125,26 @@ def encode(kind, x, rng):
 # ---- models ----
 
 
+def words():
+    """A SentencePiece vocabulary, for models that the engine's tests write text with."""
+    tokens = ["<unk>", "<s>", "</s>", "\u2581"] + [chr(c) for c in range(ord("a"), ord("z") + 1)]
+    tokens += ["\u2581" + c for c in "abcdefghijklmnoprstuwy"] + [
+        "th", "he", "in", "er", "an", "on", "re", ",", ".", "!", "\n", "\u2581the"]
+    assert len(tokens) == VOCAB
+    return {"tokenizer.ggml.model": "llama", "tokenizer.ggml.tokens": tokens,
+            "tokenizer.ggml.scores": [-float(i) for i in range(VOCAB)],
+            "tokenizer.ggml.token_type": [2, 3, 3] + [1] * (VOCAB - 3),
+            "tokenizer.ggml.bos_token_id": 1, "tokenizer.ggml.eos_token_id": 2,
+            "tokenizer.ggml.unknown_token_id": 0}
+
+
 class Spec:
     """A model: its architecture, sizes, further keys, and what is special about its tensors."""
 
     def __init__(self, name, arch="llama", embed=32, heads=4, kv_heads=2, head_dim=None, ffn=48,
                  layers=2, ctx=512, keys=None, kind=ref.F32, kinds=None, tied=False, biases=(),
                  factors=False, fused=False, drops=(), adds=(), rope_dim=None, experts=None, dense_layers=0, vector_kind=ref.F32, tokens=40, positions=None, judge=True,
-                 spread=None, mixers=None):
+                 spread=None, mixers=None, words=False):
         self.__dict__.update({k: v for k, v in locals().items() if k != "self"})
         # What rounding the activations to 8 bits costs in KL grows with the square of the spread of
         # the logits; 2 is that of hearth-nano and of most published models.
@@ -158,6 +171,8 @@ class Spec:
         if self.head_dim:
             meta[a + "attention.key_length"] = meta[a + "attention.value_length"] = head
         meta.update({a + k: v for k, v in (self.keys or {}).items()})
+        if self.words:
+            meta.update(words())
         return meta
 
     def build(self, rng):
@@ -422,7 +437,8 @@ HYBRID = dict(embed=24, heads=3, head_dim=8, ffn=40, tokens=80)
 
 HYBRID_SPECS = [
     Spec("lfm2-f32", "lfm2", layers=4, kv_heads=[0, 1, 0, 0], tied=True, embed=24, heads=3, ffn=40,
-         tokens=80, mixers=["conv", None, "conv", "conv"], keys={"shortconv.l_cache": 3}),
+         tokens=80, mixers=["conv", None, "conv", "conv"], words=True,
+         keys={"shortconv.l_cache": 3}),
     Spec("lfm2moe-f32", "lfm2moe", layers=3, kv_heads=[0, 0, 1], embed=24, heads=3, ffn=40,
          tokens=80, mixers=["conv", "conv", None], experts=(5, 12, 0), dense_layers=1,
          adds=("exp_probs_b",),
@@ -434,7 +450,7 @@ HYBRID_SPECS = [
     Spec("qwen3next-joint-f32", "qwen3next", layers=1, rope_dim=4, mixers=["delta"], judge=False,
          kv_heads=1, experts=(5, 12, 16), adds=("ssm_in",), keys={**DELTA, **NEXT_MOE}, **HYBRID),
     Spec("qwen35-f32", "qwen35", layers=3, rope_dim=4, mixers=["delta", "delta", None], kv_heads=1,
-         tied=True, keys={**DELTA, "full_attention_interval": 3,
+         tied=True, words=True, keys={**DELTA, "full_attention_interval": 3,
                           "rope.dimension_sections": [1, 1, 0, 0]}, **HYBRID),
     Spec("qwen35moe-f32", "qwen35moe", layers=3, rope_dim=4, mixers=["delta", "delta", None],
          kv_heads=1, experts=(5, 12, 16),
