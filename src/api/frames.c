@@ -122,6 +122,16 @@ static void broken(struct api_render *render, const struct err *failure, struct 
     api_frame_error(render->request->label, failure, out);
 }
 
+static void queued(const struct api_render *render, uint32_t ahead, uint32_t eta_s, struct buf *out)
+{
+    add_head("queued", render->request->label, out);
+    buf_add_format(out, ",\"ahead\":%lu", (unsigned long)ahead);
+    if (eta_s) {
+        buf_add_format(out, ",\"eta_s\":%lu", (unsigned long)eta_s);
+    }
+    buf_add_text(out, "}\n");
+}
+
 static void whole(struct api_render *render, struct buf *out)
 {
     add_head("done", render->request->label, out);
@@ -155,5 +165,6 @@ const struct api_dialect api_frames_chat = {
     .event = event,
     .end = end,
     .broken = broken,
+    .queued = queued,
     .whole = whole,
 };

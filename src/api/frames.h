@@ -3,7 +3,8 @@
  *
  *     client   {"type":"request","id":"a","body":{ a body of /v1/chat/completions }}
  *              {"type":"cancel","id":"a"}
- *     server   {"type":"token","id":"a","index":0,"text":"...","logprobs":[...]}
+ *     server   {"type":"queued","id":"a","ahead":3,"eta_s":2}           only when it waits for long
+ *              {"type":"token","id":"a","index":0,"text":"...","logprobs":[...]}
  *              {"type":"reasoning","id":"a","index":0,"text":"..."}
  *              {"type":"tool","id":"a","index":0,"call":0,"call_id":"...","name":"..."}
  *              {"type":"tool","id":"a","index":0,"call":0,"arguments":"..."}     any number of

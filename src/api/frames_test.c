@@ -159,6 +159,11 @@ static void calls_and_reasoning(void **state)
                  "{\"type\":\"tool\",\"id\":\"a\",\"index\":3,\"call\":1,\"arguments\":\"{}\"}\n"
                  "{\"type\":\"tool\",\"id\":\"a\",\"index\":3,\"call\":2,\"input\":\"x\"}\n"
                  "{\"type\":\"tool\",\"id\":\"a\",\"index\":3,\"call\":1,\"end\":true}\n");
+    buf_clear(&out);
+    api_frames_chat.queued(&render, 3, 0, &out);
+    api_frames_chat.queued(&render, 2, 9, &out);
+    assert_string_equal(out.ptr, "{\"type\":\"queued\",\"id\":\"a\",\"ahead\":3}\n"
+                                 "{\"type\":\"queued\",\"id\":\"a\",\"ahead\":2,\"eta_s\":9}\n");
     buf_deinit(&out);
     api_request_deinit(&request);
 }

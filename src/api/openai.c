@@ -122,6 +122,17 @@ void api_openai_loading(double progress, struct buf *out)
     buf_add_format(out, ": loading the model, %d %%\n\n", (int)(progress * 100));
 }
 
+void api_openai_queued(const struct api_render *render, uint32_t ahead, uint32_t eta_s,
+                       struct buf *out)
+{
+    (void)render;
+    buf_add_format(out, ": queued, %lu before this one", (unsigned long)ahead);
+    if (eta_s) {
+        buf_add_format(out, ", about %lu s", (unsigned long)eta_s);
+    }
+    buf_add_text(out, "\n\n");
+}
+
 void api_openai_broken(struct api_render *render, const struct err *failure, struct buf *out)
 {
     (void)render;

@@ -61,6 +61,8 @@ void api_openai_end(struct api_render *render, const char *object, struct buf *o
 
 /* The SSE frame of an error within a stream. */
 void api_openai_loading(double progress, struct buf *out);
+void api_openai_queued(const struct api_render *render, uint32_t ahead, uint32_t eta_s,
+                       struct buf *out);
 void api_openai_broken(struct api_render *render, const struct err *failure, struct buf *out);
 
 #endif

@@ -304,6 +304,7 @@ const struct api_dialect api_openai_chat = {
     .end = end,
     .broken = api_openai_broken,
     .loading = api_openai_loading,
+    .queued = api_openai_queued,
     .whole = whole,
     .tables = tables,
 };

@@ -114,6 +114,10 @@ struct api_dialect {
     /* Streaming, before all that: a sign of life while the model is loaded (0 to 1), that clients
      * do not see as a part of the answer. NULL where there is no such sign. */
     void (*loading)(double progress, struct buf *out);
+    /* The same while it waits for its turn: how many come before, and about how many seconds that
+     * takes, 0 if unknown. */
+    void (*queued)(const struct api_render *render, uint32_t ahead, uint32_t eta_s,
+                   struct buf *out);
     /* Not streaming: the whole answer, once all choices are done. */
     void (*whole)(struct api_render *render, struct buf *out);
 

@@ -32,7 +32,7 @@ static bool submit_choices(struct api_run *run, const struct api_run_owner *owne
         struct engine_request request;
         api_request_engine(&run->request, i, owner->id, &request);
         request.cache_salt = request.tenant = owner->tenant;
-        request.wants_place = run->request.stream && !run->dialect->stream_type;
+        request.wants_place = run->request.stream && run->dialect->queued;
         struct engine_stream *stream =
             engine_submit(engine, &request, owner->notify, owner->arg, err);
         if (!stream) {
@@ -126,12 +126,8 @@ static bool take_event(struct api_run *run, size_t choice, const struct engine_e
     if (event->kind == ENGINE_EVENT_DONE && event->finish == ENGINE_CANCELLED) {
         return err_set(failure, ERR_BUSY, "the server is stopping");
     }
-    if (event->kind == ENGINE_EVENT_QUEUED) { /* asked for where streams are SSE: a comment */
-        buf_add_format(out, ": queued, %lu before this one", (unsigned long)event->ahead);
-        if (event->eta_s) {
-            buf_add_format(out, ", about %lu s", (unsigned long)event->eta_s);
-        }
-        buf_add_text(out, "\n\n");
+    if (event->kind == ENGINE_EVENT_QUEUED) {
+        run->dialect->queued(&run->render, event->ahead, event->eta_s, out);
         return true;
     }
     struct gen_event told;

@@ -41,7 +41,9 @@ function connect(to = server, { protocols = [], ...options } = {}) {
   });
   socket.on('message', (bytes, isBinary) => {
     assert.ok(!isBinary);
-    client.frames.push(JSON.parse(String(bytes)));
+    const frame = JSON.parse(String(bytes));
+    if (frame.type !== 'queued') client.frames.push(frame);
+    else client.waits = frame;
     look();
   });
   client.send = (frame) => socket.send(typeof frame === 'string' ? frame : JSON.stringify(frame));
@@ -454,6 +456,7 @@ test('SIGTERM lets requests end, refuses new ones, then closes', async () => {
     const done = await client.last(id);
     assert.deepEqual(done.choices, [{ index: 0, finish_reason: 'length' }]);
   }
+  assert.ok(client.waits.ahead >= 1, 'those that waited were told so');
   assert.equal((await client.closed).code, 1001);
   assert.deepEqual(await ended, { status: 0, signal: null });
 });
