@@ -91,6 +91,7 @@ struct api_render {
     char fingerprint[24];
     int64_t created_s;
     int64_t started_ns; /* clock_now_ns */
+    int64_t load_ns;    /* that the model took to be there, before that */
     struct api_choice *choices;
     size_t choice_count, done_count;
     struct arena arena;

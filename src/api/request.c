@@ -1,5 +1,6 @@
 #include "api/request.h"
 
+#include "api/fill.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/os.h"
@@ -26,6 +27,7 @@ void api_request_deinit(struct gen_request *request)
         request->release(request->own);
     }
     json_decref(request->own_kwargs);
+    chat_close(request->own_chat);
     json_decref(request->own_choice);
     json_decref(request->messages);
     json_decref(request->body);
@@ -78,6 +80,23 @@ static bool add_prefix(const struct gen_request *request, const struct text *tex
     return ok;
 }
 
+/* The request's own template, else the definition's, else the model's. */
+static const struct chat *choose_chat(struct gen_request *request, const struct route_local *local,
+                                      struct err *err)
+{
+    const struct chat_params params = {.gguf = route_local_gguf(local),
+                                       .text = route_local_text(local),
+                                       .template_text = request->template_text};
+    if (request->template_text.len) {
+        request->own_chat = chat_open(&params, err);
+        if (!request->own_chat) {
+            err_wrap_param(err, "template");
+        }
+        return request->own_chat;
+    }
+    return request->chat ? request->chat : route_local_chat(local);
+}
+
 static bool prepare_chat(struct gen_request *request, const struct route_local *local,
                          struct err *err)
 {
@@ -86,7 +105,10 @@ static bool prepare_chat(struct gen_request *request, const struct route_local *
                                 .add_generation_prompt = true,
                                 .continues_final = request->continues_final};
     struct text_ids *ids = &request->prompts[0].ids;
-    const struct chat *words = request->chat ? request->chat : route_local_chat(local);
+    const struct chat *words = choose_chat(request, local, err);
+    if (!words) {
+        return false;
+    }
     if (!chat_encode(words, &chat, ids, NULL, err)) {
         if (err->code == ERR_TEMPLATE && err->param[0] == 0) {
             return err_wrap_param(err, "messages");
@@ -145,7 +167,8 @@ bool api_request_prepare(struct gen_request *request, const struct route_local *
                                         .parse_special = prompt->parses_special};
         bool ok = request->kind == GEN_CHAT ? prepare_chat(request, local, err)
                   : prompt->is_ids          ? check_ids(prompt, vocab_count, err)
-                                   : text_encode(text, prompt->text, &opts, &prompt->ids, err);
+                  : prompt->has_suffix ? api_fill_encode(route_local_gguf(local), text, prompt, err)
+                                       : text_encode(text, prompt->text, &opts, &prompt->ids, err);
         if (!ok) {
             return false;
         }

@@ -61,6 +61,9 @@ struct gen_prompt {
     struct str text;
     bool is_ids;
     bool parses_special; /* the client writes the template: special tokens of the text are such */
+    bool has_suffix;     /* the answer stands between `text` and `suffix` */
+    struct str suffix, begun; /* what follows it; how it begins */
+    const json_t *extra;      /* further files before them, [{"filename","text"}]; NULL */
     struct text_ids ids;
     char path[32]; /* for errors: "prompt", "prompt[3]", "messages" */
 };
@@ -88,7 +91,9 @@ struct gen_request {
     /* chat */
     json_t *messages; /* owned: as the template sees them, in the form of OpenAI's chat (tool_calls
                          of an assistant, role tool, reasoning_content) */
-    const struct chat *chat; /* borrowed: of the model's definition; NULL: the model's own */
+    struct str template_text; /* a template of the request's own; empty: none */
+    struct chat *own_chat;    /* owned: made of it */
+    const struct chat *chat;  /* borrowed: of the model's definition; NULL: the model's own */
     const json_t *template_kwargs;
     json_t *own_kwargs;     /* owned: what the dialect itself tells the template; NULL */
     bool continues_final;   /* the answer goes on in the last message, the assistant's */

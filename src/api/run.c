@@ -1,5 +1,7 @@
 #include "api/run.h"
 
+#include "api/define.h"
+#include "base/clock.h"
 #include "base/mem.h"
 
 bool api_run_parse(struct api_run *run, const struct api_dialect *dialect, struct str body,
@@ -67,6 +69,7 @@ bool api_run_ask(struct api_run *run, const struct api_run_owner *owner, struct 
                                       .keep_ns = request->keep_ns,
                                       .notify = owner->notify,
                                       .arg = owner->arg};
+    run->asked_ns = clock_now_ns();
     run->use = route_use_begin(owner->registry, &params, err);
     return run->use != NULL;
 }
@@ -95,6 +98,7 @@ bool api_run_submit(struct api_run *run, const struct api_run_owner *owner, stru
     if (!route_use_wait(run->use, err)) {
         return false;
     }
+    int64_t load_ns = clock_now_ns() - run->asked_ns;
     struct route_local *local = route_use_local(run->use);
     if (!route_local_engine(local)) {
         char quoted[STR_QUOTE_MAX];
@@ -103,7 +107,8 @@ bool api_run_submit(struct api_run *run, const struct api_run_owner *owner, stru
                              str_quote(quoted, request->model));
     }
     request->chat = route_use_chat(run->use, err);
-    if (!request->chat || !api_request_prepare(request, local, err) || is_abandoned(owner)) {
+    if (!request->chat || !api_request_define(request, route_use_definition(run->use), err) ||
+        !api_request_prepare(request, local, err) || is_abandoned(owner)) {
         return false;
     }
     struct buf fingerprint = {0};
@@ -111,6 +116,7 @@ bool api_run_submit(struct api_run *run, const struct api_run_owner *owner, stru
     bool ok = api_render_init(&run->render, run->dialect, request, route_local_text(local),
                               request->model, buf_view(&fingerprint), err);
     buf_deinit(&fingerprint);
+    run->render.load_ns = load_ns;
     return ok && submit_choices(run, owner, route_local_engine(local), err) &&
            (!run->dialect->keep || !request->is_kept ||
             run->dialect->keep(&run->render, &run->owner, err));
