@@ -173,10 +173,15 @@ void api_openai_token(const struct api_render *render, const struct engine_logpr
     buf_add_char(out, ']');
 }
 
-void api_openai_tokens(const struct api_render *render, const struct engine_token *tokens,
-                       size_t count, struct buf *out)
+/* ,"logprobs":{"content":[...],"refusal":null} or ,"logprobs":null */
+static void add_logprobs(const struct api_render *render, const struct engine_token *tokens,
+                         size_t count, struct buf *out)
 {
-    buf_add_char(out, '[');
+    if (!render->request->wants_logprobs) {
+        buf_add_text(out, ",\"logprobs\":null");
+        return;
+    }
+    buf_add_text(out, ",\"logprobs\":{\"content\":[");
     for (size_t i = 0; i < count; i++) {
         buf_add_text(out, i ? ",{" : "{");
         api_openai_token(render, &tokens[i].chosen, out);
@@ -188,20 +193,7 @@ void api_openai_tokens(const struct api_render *render, const struct engine_toke
         }
         buf_add_text(out, "]}");
     }
-    buf_add_char(out, ']');
-}
-
-/* ,"logprobs":{"content":[...],"refusal":null} or ,"logprobs":null */
-static void add_logprobs(const struct api_render *render, const struct engine_token *tokens,
-                         size_t count, struct buf *out)
-{
-    if (!render->request->wants_logprobs) {
-        buf_add_text(out, ",\"logprobs\":null");
-        return;
-    }
-    buf_add_text(out, ",\"logprobs\":{\"content\":");
-    api_openai_tokens(render, tokens, count, out);
-    buf_add_text(out, ",\"refusal\":null}");
+    buf_add_text(out, "],\"refusal\":null}");
 }
 
 static const char chunk_object[] = "chat.completion.chunk";
@@ -304,7 +296,6 @@ const struct api_dialect api_openai_chat = {
     .end = end,
     .broken = api_openai_broken,
     .loading = api_openai_loading,
-    .queued = api_openai_queued,
     .whole = whole,
     .tables = tables,
 };

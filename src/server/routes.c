@@ -4,7 +4,6 @@
 #include "server/clients.h"
 #include "server/generate.h"
 #include "server/pages.h"
-#include "server/websocket.h"
 
 enum { SHOW_BYTES_MAX = 64 << 10 };
 
@@ -19,8 +18,6 @@ const struct server_route server_routes[] = {
      server_generate_chat, "answers a conversation"},
     {"POST", "/v1/completions", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING,
      server_generate_completion, "continues a text"},
-    {"GET", "/v1/chat/stream", SERVER_ROLE_INFERENCE, 0, server_websocket,
-     "a WebSocket for many conversations (docs/api/websocket.md)"},
     /* llama-server's */
     {"GET", "/health", SERVER_ROLE_PUBLIC, 0, server_page_llama_health,
      "200 once every model generates, as llama-server has it"},
