@@ -224,7 +224,7 @@ enum { DOT_SIGNED_8 = 0 };
 enum { MANY_PANELS = 2 };
 
 #define TILE_SHAPES(X, kind, name, type)                                                           \
-    X(kind, name, type, 8, 1)                                                                      \
+    X(kind, name, type, 4, 1)                                                                      \
     X(kind, name, type, 4, 2)                                                                      \
     X(kind, name, type, 4, 3)                                                                      \
     X(kind, name, type, 2, 1)                                                                      \
@@ -236,8 +236,8 @@ enum { MANY_PANELS = 2 };
 
 #define TILE_TABLE(name)                                                                           \
     {                                                                                              \
-        .few = {NULL, name##_8x1, name##_4x2, name##_4x3, name##_2x4, name##_2x5, name##_2x6},     \
-        .few_panels = {0, 8, 4, 4, 2, 2, 2},                                                       \
+        .few = {NULL, name##_4x1, name##_4x2, name##_4x3, name##_2x4, name##_2x5, name##_2x6},     \
+        .few_panels = {0, 4, 4, 4, 2, 2, 2},                                                       \
         .many = {NULL, name##_2x1, name##_2x2, name##_2x3, name##_2x4, name##_2x5, name##_2x6},    \
         .many_panels = 2                                                                           \
     }
