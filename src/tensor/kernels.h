@@ -46,6 +46,10 @@ struct panel_tile {
      * each panel; ahead_stride bytes from panel to panel. */
     const uint8_t *ahead;
     size_t ahead_bytes, ahead_stride;
+    /* Tiles of many panels prefetch their own streams: own_bytes are left of each, from panel[p]
+     * on, and next[p] is where it goes on; NULL: nowhere. */
+    size_t own_bytes;
+    const uint8_t *next[TILE_PANELS_MAX];
 };
 
 typedef void panel_tile_fn(const struct panel_tile *tile);
@@ -142,6 +146,10 @@ struct panel_job {
     const float *bias;             /* [row_count] or NULL */
     float *y;
     size_t y_stride;
+    /* Where the caller is likely to go on, to be prefetched at the end: panels of next_bytes each
+     * with the same job size; NULL: not known. */
+    const uint8_t *next;
+    size_t next_count, next_bytes;
 };
 
 void kernels_run_panels(const struct kernels *k, const struct panel_job *job);

@@ -113,6 +113,19 @@ static void plan_ahead(const struct walk *w, size_t tile, size_t index, size_t u
     }
 }
 
+/* What is left of the streams, and where they go on: in the next job's, cut like this one. Without
+ * one the last lines are asked for again, which costs nothing. */
+static void plan_own(const struct walk *w, size_t index, size_t unit, struct panel_tile *out)
+{
+    const struct panel_job *job = w->job;
+    const size_t next_stream = (job->next_count + w->panels - 1) / w->panels * job->next_bytes;
+
+    out->own_bytes = (w->stream_panels - index) * job->panel_bytes - unit * w->unit_bytes;
+    for (size_t p = 0; p < w->panels; p++) {
+        out->next[p] = job->next ? job->next + p * next_stream : out->panel[p];
+    }
+}
+
 static void run_tile(const struct walk *w, size_t tile, size_t index, size_t unit, float *acc)
 {
     const struct panel_job *job = w->job;
@@ -125,6 +138,7 @@ static void run_tile(const struct walk *w, size_t tile, size_t index, size_t uni
         t.panel[p] = weights_of(w, index, p, unit);
     }
     plan_ahead(w, tile, index, unit, &t);
+    plan_own(w, index, unit, &t);
     if (w->format.scale == SCALE_NONE) {
         t.x = job->x + token * job->x_stride + col;
         t.x_stride = job->x_stride;
