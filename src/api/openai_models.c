@@ -1,6 +1,31 @@
 #include "api/openai.h"
 #include "base/json.h"
 
+/* A file of ranks gives no vectors; any other decoder can be read for vectors, too. */
+static void add_capabilities(const struct route_facts *facts, struct buf *out)
+{
+    const bool ranks = facts->pooling == MODEL_ENCODER_RANK;
+    buf_add_text(out, ",\"capabilities\":[");
+    buf_add_text(out, facts->is_encoder ? "" : "\"chat\",\"completion\",");
+    buf_add_text(out, ranks ? "\"rerank\"]" : "\"embedding\"]");
+}
+
+/* How vectors are made. Where the file does not say how to pool, it is the mean. */
+static void add_embedding(const struct route_entry *entry, const struct route_facts *facts,
+                          struct buf *out)
+{
+    buf_add_format(out, ",\"embedding\":{\"pooling\":\"%s\",\"pooling_source\":\"%s\"",
+                   model_encoder_pooling_name(facts->pooling),
+                   facts->has_pooling_key ? "file" : "default");
+    if (facts->pooling != MODEL_ENCODER_RANK) {
+        const struct model_info *info =
+            entry->local ? model_info(route_local_model(entry->local)) : NULL;
+        buf_add_format(out, ",\"normalized\":true,\"dimensions\":%u",
+                       info ? info->vector_width : facts->embed_dim);
+    }
+    buf_add_char(out, '}');
+}
+
 static void add_model(const struct route_entry *entry, struct buf *out)
 {
     const struct route_facts *facts = entry->facts;
@@ -24,7 +49,8 @@ static void add_model(const struct route_entry *entry, struct buf *out)
         json_write_string(out, str_of(facts->quantization));
         buf_add_text(out, ",\"architecture\":");
         json_write_string(out, str_of(facts->architecture));
-        buf_add_text(out, ",\"capabilities\":[\"chat\",\"completion\"]");
+        add_capabilities(facts, out);
+        add_embedding(entry, facts, out);
     }
     buf_add_text(out, "}}");
 }

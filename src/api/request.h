@@ -27,7 +27,7 @@ enum {
     API_BODY_VALUES_MAX = 1000000,
 };
 
-enum gen_kind { GEN_CHAT, GEN_TEXT };
+enum gen_kind { GEN_CHAT, GEN_TEXT, GEN_EMBEDDING };
 
 /* Which tools the answer may or must call. */
 struct gen_tool_choice {
@@ -72,6 +72,22 @@ struct gen_load {
     enum { GEN_KV_ANY, GEN_KV_F16, GEN_KV_F32 } kv;
 };
 
+/* Vectors or ranks instead of a generation; the texts are the prompts. */
+struct gen_embedding {
+    bool is_rank;
+    struct str prompt_name; /* what the texts are for; empty: they are read as they are */
+    bool cuts;              /* a text that is too long is cut at its end, and the answer says so */
+    /* vectors */
+    uint32_t dimensions; /* the first so many, brought to length 1 again; 0: all */
+    bool wants_base64;
+    int32_t norm; /* llama-server's embd_normalize: 2 length 1, -1 none, 0 the largest is 32760, 1
+                     the sum of magnitudes is 1, p the p-norm is 1 */
+    /* ranks */
+    struct str query;
+    bool has_top_n, returns_documents, is_bare, wants_logistic;
+    uint32_t top_n;
+};
+
 struct gen_request {
     struct arena arena;
     json_t *body; /* owned */
@@ -105,6 +121,8 @@ struct gen_request {
     struct gen_prompt *prompts; /* [prompt_count]; a chat has one */
     size_t prompt_count;
     bool echo;
+
+    struct gen_embedding embedding; /* GEN_EMBEDDING */
 
     /* generation */
     bool is_dry; /* nothing is generated: the prompt, or that the model is there, is the answer */

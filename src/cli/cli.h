@@ -18,10 +18,12 @@
 
 int cli_bench(int argc, char **argv);
 int cli_doctor(int argc, char **argv);
+int cli_embed(int argc, char **argv);
 int cli_eval(int argc, char **argv);
 int cli_list(int argc, char **argv);
 int cli_plan(int argc, char **argv);
 int cli_quantize(int argc, char **argv);
+int cli_rerank(int argc, char **argv);
 int cli_run(int argc, char **argv);
 int cli_serve(int argc, char **argv);
 int cli_show(int argc, char **argv);

@@ -15,10 +15,12 @@ static const struct command {
 } commands[] = {
     {"bench", cli_bench, "speed of a model, and what part of the machine's limits it reaches"},
     {"doctor", cli_doctor, "what hearth found on this machine and what it makes of it"},
+    {"embed", cli_embed, "the vector of a text"},
     {"eval", cli_eval, "the logits of token ids, for people who debug models"},
     {"list", cli_list, "the models that serve and run find by name"},
     {"plan", cli_plan, "the memory that serving a model would take here"},
     {"quantize", cli_quantize, "convert the weights of a model to F16, BF16, Q8_0 or Q4_0"},
+    {"rerank", cli_rerank, "how well documents answer a query"},
     {"run", cli_run, "talk with a model at the terminal, or answer one prompt"},
     {"serve", cli_serve, "serve models over the OpenAI API"},
     {"show", cli_show, "what is in a GGUF file: metadata, tensors, types, chat template"},

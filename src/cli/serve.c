@@ -133,10 +133,36 @@ static bool add_model(struct serve *serve, const struct route_places *places, st
     return model->path != NULL;
 }
 
+/* The bundled encoder answers to its name beside models that were named, so that vectors need no
+ * setting; where models are looked for in folders it is found there. */
+static bool add_encoder(struct serve *serve, struct err *err)
+{
+    struct err none;
+    char *path;
+    if (!route_bundled_encoder(&path, &none)) {
+        return true;
+    }
+    struct route_model *model = &serve->models[serve->model_count];
+    model->path = arena_copy(&serve->arena, str_of(path));
+    mem_free(path);
+    if (!model->path) {
+        return err_set_memory(err, serve->model_count);
+    }
+    model->when = ROUTE_UNLISTED;
+    bool is_there = false; /* somebody else's, or itself */
+    for (size_t i = 0; i < serve->model_count; i++) {
+        const struct route_model *other = &serve->models[i];
+        struct str id = other->id ? str_of(other->id) : gguf_model_id(other->path);
+        is_there = is_there || str_eq(id, gguf_model_id(model->path));
+    }
+    serve->model_count += !is_there;
+    return true;
+}
+
 static bool find_models(struct serve *serve, struct err *err)
 {
     const struct server_list *named = &serve->settings.model;
-    serve->models = ARENA_ARRAY(&serve->arena, struct route_model, named->count + 1);
+    serve->models = ARENA_ARRAY(&serve->arena, struct route_model, named->count + 2);
     if (!serve->models) {
         return err_set_memory(err, sizeof *serve->models);
     }
@@ -169,7 +195,7 @@ static bool find_models(struct serve *serve, struct err *err)
     if (serve->settings.alias.len) {
         serve->models[0].id = serve->settings.alias.ptr;
     }
-    return true;
+    return named->count == 0 || serve->settings.models_dir.count || add_encoder(serve, err);
 }
 
 /* Folders that were named; without any, and without a named model, the places where `hearth list`
@@ -492,11 +518,17 @@ static void print_model(const struct route_entry *entry)
     const struct model_info *info = model_info(route_local_model(entry->local));
     const struct model_plan *plan = model_plan_of(route_local_model(entry->local));
     const struct route_local_params *params = route_local_params_of(entry->local);
-    printf("model %s: %s, %.1f M parameters, %s; template: %s\n", str_quote(quoted, entry->id),
-           info->architecture, (double)info->parameter_count / 1e6, info->quantization,
-           chat_template_origin(route_local_chat(entry->local)));
-    printf("  context %u tokens, %u sequences at once, %u waiting\n", plan->ctx_tokens,
-           params->sequences_max, params->queue_max);
+    printf("model %s: %s, %.1f M parameters, %s; ", str_quote(quoted, entry->id),
+           info->architecture, (double)info->parameter_count / 1e6, info->quantization);
+    if (info->is_encoder) {
+        printf("makes %s\n  texts of %u tokens, pooled by %s\n",
+               info->vector_width ? "vectors" : "ranks", plan->ctx_tokens,
+               model_encoder_pooling_name(info->pooling));
+    } else {
+        printf("template: %s\n  context %u tokens, %u sequences at once, %u waiting\n",
+               chat_template_origin(route_local_chat(entry->local)), plan->ctx_tokens,
+               params->sequences_max, params->queue_max);
+    }
     printf("  memory %.1f MiB: weights %.1f, KV cache %.1f (%s), scratch %.1f, tables %.1f\n",
            mib(plan->total_bytes), mib(plan->weights_bytes), mib(plan->kv_bytes),
            route_kv_type_name(params->kv_type), mib(plan->scratch_bytes), mib(plan->table_bytes));
@@ -509,6 +541,13 @@ static void print_hint(const struct serve *serve, const struct route_entry *firs
 {
     char url[96], quoted[STR_QUOTE_MAX];
     server_url(serve->server, 0, url);
+    if (first->facts && first->facts->is_encoder) {
+        printf("try:\n  curl %s/v1/embeddings -H 'content-type: application/json'%s "
+               "-d '{\"model\":\"%s\",\"input\":\"What is hearth?\"}'\n",
+               url, serve->keys.count ? " -H \"authorization: Bearer $KEY\"" : "",
+               str_quote(quoted, first->id));
+        return;
+    }
     printf("try:\n  curl -N %s/v1/chat/completions -H 'content-type: application/json'%s "
            "-d '{\"model\":\"%s\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":"
            "\"What is hearth?\"}]}'\n",

@@ -5,6 +5,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/json.h"
+#include "base/os.h"
 #include "engine/embed.h"
 
 #define MODEL TEST_MODELS "/hearth-nano-embed.gguf"
@@ -91,6 +93,43 @@ static void test_likeness(void **state)
     for (size_t i = 0; i < 3; i++) {
         text_ids_deinit(&ids[i]);
     }
+    close_rig(&rig);
+}
+
+/* Tokens and vectors of the bundled encoder by another engine, which rounds Q8_0 activations in its
+ * own way. */
+static void test_judge(void **state)
+{
+    struct rig rig = open_rig(0);
+    struct err err = {0};
+    size_t len = 0, i;
+    (void)state;
+    char *json = os_file_slurp(TEST_GOLDEN "/encoder/hearth-nano-embed.json", 1 << 20, &len, &err);
+    assert_non_null(json);
+    json_t *root = json_parse((struct str){json, len}, NULL, &err);
+    json_t *words = json_object_get(root, "texts");
+    for (i = 0; i < json_array_size(words); i++) {
+        json_t *tokens = json_array_get(json_object_get(root, "tokens"), i);
+        json_t *vector = json_array_get(json_object_get(root, "vectors"), i);
+        struct text_ids ids = encode(&rig, json_string_value(json_array_get(words, i)));
+        float theirs[256];
+        assert_int_equal(ids.count, json_array_size(tokens));
+        for (size_t j = 0; j < ids.count; j++) {
+            assert_int_equal(ids.ids[j], json_integer_value(json_array_get(tokens, j)));
+        }
+        for (size_t j = 0; j < 256; j++) {
+            theirs[j] = (float)json_number_value(json_array_get(vector, j));
+        }
+        const struct engine_embed_text text = {ids.ids, ids.count, 0};
+        struct engine_embed_task *task = engine_embed_submit(rig.embed, &text, 1, NULL, NULL, &err);
+        assert_true(task && engine_embed_wait(task, &err));
+        assert_true(cosine(engine_embed_vectors(task), theirs, 256) > 0.9995);
+        engine_embed_close(task);
+        text_ids_deinit(&ids);
+    }
+    assert_true(i >= 6);
+    json_decref(root);
+    mem_free(json);
     close_rig(&rig);
 }
 
@@ -243,9 +282,9 @@ static void test_normalize(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_likeness),  cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_crowd),     cmocka_unit_test(test_stop),
-        cmocka_unit_test(test_normalize),
+        cmocka_unit_test(test_likeness), cmocka_unit_test(test_judge),
+        cmocka_unit_test(test_limits),   cmocka_unit_test(test_crowd),
+        cmocka_unit_test(test_stop),     cmocka_unit_test(test_normalize),
     };
     return cmocka_run_group_tests_name("engine/embed", tests, NULL, NULL);
 }

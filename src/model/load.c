@@ -304,6 +304,9 @@ static bool load(struct model *m, struct loading *loading, struct err *err)
     if (!plan_model(loading->gguf, &m->params, &m->h, &m->layout, &m->plan, err)) {
         return false;
     }
+    if (m->h.traits->is_encoder) {
+        m->params.kv_type = KV_F32; /* keys live for one layer only */
+    }
     fill_info(m, loading->gguf);
     if (!reserve(m, err) || !load_weights(loading)) {
         return false;

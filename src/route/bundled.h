@@ -11,6 +11,9 @@
  */
 bool route_bundled_model(char **path, struct err *err);
 
+/* The same for the encoder that comes along, the default of `hearth embed`. */
+bool route_bundled_encoder(char **path, struct err *err);
+
 /* The same for a binary at `exe_path`; for tests. */
 bool route_bundled_model_of(const char *exe_path, char **path, struct err *err);
 

@@ -319,7 +319,10 @@ bool route_registry_list(struct route_registry *registry, struct route_list *lis
     pthread_mutex_lock(&registry->lock);
     *list = (struct route_list){.entries = MEM_ARRAY(struct route_entry, registry->name_count)};
     for (size_t i = 0; list->entries && i < registry->name_count; i++) {
-        snap(registry->names[i], &list->entries[list->count++]);
+        const struct route_name *name = registry->names[i];
+        if (!name->is_quiet || name->file->state != ROUTE_UNLOADED) {
+            snap(registry->names[i], &list->entries[list->count++]);
+        }
     }
     pthread_mutex_unlock(&registry->lock);
     return list->entries || err_set_memory(err, sizeof(struct route_entry));
@@ -431,8 +434,12 @@ static bool add_model(struct route_registry *registry, const struct route_model 
                        "two models have the id %s; give one another: --model PATH=ID",
                        str_quote(quoted, id));
     }
-    struct route_name *name = add_name(registry, id, model->path, model->on_demand, err);
-    if (!name || model->on_demand || name->file->is_awaited) {
+    struct route_name *name =
+        add_name(registry, id, model->path, model->when != ROUTE_AT_START, err);
+    if (name) {
+        name->is_quiet = model->when == ROUTE_UNLISTED;
+    }
+    if (!name || model->when != ROUTE_AT_START || name->file->is_awaited) {
         return name != NULL;
     }
     struct route_facts *facts = MEM_NEW(struct route_facts);

@@ -32,7 +32,11 @@ enum route_state { ROUTE_UNLOADED, ROUTE_LOADING, ROUTE_READY, ROUTE_FAILED };
 struct route_model {
     const char *path;
     const char *id; /* NULL: the file name without .gguf and shard suffix */
-    bool on_demand; /* loaded when it is asked for, not at start */
+    enum route_when {
+        ROUTE_AT_START,
+        ROUTE_ON_DEMAND, /* loaded when it is asked for */
+        ROUTE_UNLISTED   /* the same, and in no list before that */
+    } when;
 };
 
 enum { ROUTE_KEEP_FOREVER = -1 };

@@ -51,6 +51,7 @@ struct route_name {
     size_t refs;    /* of the registry while it is listed, of uses and snapshots */
     bool is_made;   /* by route_registry_add */
     bool is_found;  /* in a place */
+    bool is_quiet;  /* in no list while its file is not loaded */
     bool was_asked; /* since its file was loaded */
 };
 

@@ -19,6 +19,7 @@ struct prompts {
     "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
 
 static const struct prompts known[] = {
+    {"hearth-nano-embed", NULL, {{"query", ""}, {"document", ""}}},
     {"nomic",
      NULL,
      {{"query", "search_query: "},
@@ -39,6 +40,9 @@ static const struct prompts known[] = {
     {"mxbai-embed", NULL, {{"query", BGE_QUERY}, {"document", ""}}},
     {"bge", "m3", {{"query", BGE_QUERY}, {"document", ""}}},
     {"qwen3-embedding", NULL, {{"query", QWEN_QUERY}, {"document", ""}}},
+    {"minilm", NULL, {{"query", ""}, {"document", ""}}},
+    {"gte", "qwen", {{"query", ""}, {"document", ""}}},
+    {"jina-embeddings-v2", NULL, {{"query", ""}, {"document", ""}}},
 };
 
 /* The names of Cohere, Voyage, NVIDIA, Gemini and sentence-transformers for the same thing. */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "api/anthropic.h"
+#include "api/embedding.h"
 #include "api/ollama.h"
 #include "api/openai.h"
 #include "server/routes.h"
@@ -83,6 +84,9 @@ void server_compatibility_page(struct buf *out)
         "pass.\n");
     add_fields("OpenAI: POST /v1/chat/completions", api_openai_chat.tables, out);
     add_fields("OpenAI: POST /v1/completions", api_openai_completions.tables, out);
+    add_fields("OpenAI: POST /v1/embeddings", api_openai_embeddings.tables, out);
+    add_fields("Jina, Cohere, llama-server: POST /v1/rerank", api_rerank.tables, out);
+    add_fields("llama-server: POST /embedding", api_llama_embedding.tables, out);
     add_fields("Anthropic: POST /v1/messages", api_anthropic_messages.tables, out);
     add_fields("Anthropic: POST /v1/messages/count_tokens", api_anthropic_count.tables, out);
     add_fields("Anthropic: a tool", tools, out);
@@ -94,6 +98,8 @@ void server_compatibility_page(struct buf *out)
     }
     add_fields("Ollama: POST /api/generate", api_ollama_generate.tables, out);
     add_fields("Ollama: POST /api/chat", api_ollama_chat.tables, out);
+    add_fields("Ollama: POST /api/embed", api_ollama_embed.tables, out);
+    add_fields("Ollama: POST /api/embeddings", api_ollama_embeddings.tables, out);
     add_fields("Ollama: POST /api/show", api_ollama_show_tables, out);
     add_fields("Ollama: options", options, out);
 }

@@ -2,6 +2,7 @@
 
 #include "base/utf8.h"
 #include "server/clients.h"
+#include "server/embed.h"
 #include "server/generate.h"
 #include "server/pages.h"
 
@@ -18,7 +19,21 @@ const struct server_route server_routes[] = {
      server_generate_chat, "answers a conversation"},
     {"POST", "/v1/completions", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING,
      server_generate_completion, "continues a text"},
+    {"POST", "/v1/embeddings", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING, server_openai_embeddings,
+     "vectors of texts"},
+    {"POST", "/v1/rerank", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING, server_rerank,
+     "ranks documents by a query"},
+    {"POST", "/v2/rerank", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING, server_rerank,
+     "the same, for Cohere's clients"},
+    {"POST", "/rerank", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING, server_rerank, "the same"},
+    {"POST", "/reranking", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING, server_rerank, "the same"},
+    {"POST", "/v1/reranking", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING, server_rerank,
+     "the same"},
     /* llama-server's */
+    {"POST", "/embedding", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING, server_llama_embedding,
+     "vectors of texts, as llama-server has it"},
+    {"POST", "/embeddings", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING, server_llama_embedding,
+     "the same"},
     {"GET", "/health", SERVER_ROLE_PUBLIC, 0, server_page_llama_health,
      "200 once every model generates, as llama-server has it"},
     /* Anthropic's */
@@ -52,10 +67,10 @@ const struct server_route server_routes[] = {
      "refused: not supported yet"},
     {"POST", "/api/push", SERVER_ROLE_OPERATOR, SERVER_BODY_SETTING, server_ollama_missing,
      "refused: not supported yet"},
-    {"POST", "/api/embed", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING, server_ollama_missing,
-     "refused: not supported yet"},
-    {"POST", "/api/embeddings", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING, server_ollama_missing,
-     "refused: not supported yet"},
+    {"POST", "/api/embed", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING, server_ollama_embed,
+     "vectors of texts, as Ollama has it"},
+    {"POST", "/api/embeddings", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING,
+     server_ollama_embeddings, "the vector of a text, as Ollama had it"},
     {0},
 };
 

@@ -30,7 +30,7 @@ class Spec:
     def __init__(self, name, arch, embed=24, heads=3, kv_heads=None, head_dim=None, ffn=40,
                  layers=2, ctx=128, pooling=enc.MEAN, keys=None, kind=ref.F32, fused=False,
                  biases=(), adds=(), types=0, classes=(), experts=0, lengths=LENGTHS, seconds=None,
-                 judge=True):
+                 judge=True, words=False):
         self.__dict__.update({k: v for k, v in locals().items() if k != "self"})
         self.kv_heads = kv_heads or heads
         self.head_dim = head_dim or embed // heads
@@ -45,6 +45,12 @@ class Spec:
                 a + "attention.head_count_kv": self.kv_heads, a + "vocab_size": VOCAB,
                 a + "attention.%s_epsilon" % kind: 1e-5,
                 "tokenizer.ggml.model": "none"}
+        if self.words:
+            meta.update({"tokenizer.ggml.model": "bert", "tokenizer.ggml.tokens": TOKENS,
+                         "tokenizer.ggml.token_type": [3] * 4 + [1] * (VOCAB - 4),
+                         "tokenizer.ggml.bos_token_id": 2, "tokenizer.ggml.unknown_token_id": 1,
+                         "tokenizer.ggml.seperator_token_id": 3,
+                         "tokenizer.ggml.padding_token_id": 0, "tokenizer.ggml.mask_token_id": 1})
         if self.arch not in ("llama", "qwen2", "qwen3"):
             meta[a + "attention.causal"] = False
         if self.types:
@@ -151,6 +157,23 @@ class Spec:
             linear("dense_3", self.embed, 2 * self.embed)
 
 
+# A vocabulary of whole words, for tests that begin with text.
+WORDS = ("the a cat dog sat ran on mat hill what who where is was in and of to big small red blue "
+         "house tree car road sun moon sea ship bird fish bread milk old new good bad up down "
+         "left right day night").split()
+TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"] + ["\u2581" + w for w in WORDS]
+QUERY = "where is the cat"
+DOCUMENTS = ["the cat sat on the mat", "a big ship in the blue sea", "good bread and milk",
+             "the dog ran up the hill"]
+
+
+def words_ids(*texts):
+    ids = [2]
+    for text in texts:
+        ids += [TOKENS.index("\u2581" + w) for w in text.split()] + [3]
+    return ids
+
+
 QKV = ("attn_q", "attn_k", "attn_v")
 ALL = QKV + ("attn_qkv", "attn_output", "ffn_up", "ffn_down")
 RANKED = dict(pooling=enc.RANK, biases=ALL + ("cls", "cls.output", "output"))
@@ -167,6 +190,8 @@ SPECS = [
     Spec("bert-rank-direct-f32", "bert", types=1, classes=(0, 3), keys=THREE, **RANKED),
     Spec("bert-pair-f32", "bert", types=2, classes=(24, 1), seconds=(21, 0, 5), judge=False,
          **RANKED),
+    Spec("bert-words-f32", "bert", types=1, biases=ALL, words=True),
+    Spec("bert-words-rank-f32", "bert", types=1, classes=(24, 1), words=True, **RANKED),
     Spec("bert-long-f32", "bert", biases=ALL, types=2, layers=1, ctx=640,
          lengths=(600, 64, 257, 3, 640)[:4], judge=False),
     Spec("nomic-bert-f32", "nomic-bert", types=2, fused=True, keys={"rope.freq_base": 1000.0}),
@@ -209,7 +234,7 @@ SPECS = [
 
 
 def ask(evaluator, path, texts):
-    out = path + ".out"
+    out = os.path.join(HERE, "judge.out")
     lines = "".join("E %s\n" % ",".join(map(str, ids)) for ids in texts)
     done = subprocess.run([evaluator, path, "embed", out], text=True, capture_output=True,
                           input=lines)
@@ -230,6 +255,9 @@ def make(spec, evaluator):
     rng = np.random.default_rng(zlib.crc32(spec.name.encode()))
     write(path + ".gguf", spec.meta(), spec.build(rng))
     texts = [rng.integers(0, VOCAB, n).tolist() for n in spec.lengths]
+    if spec.words:
+        pairs = [(QUERY, d) for d in DOCUMENTS] if spec.classes else [(d,) for d in DOCUMENTS]
+        texts = [words_ids(*pair) for pair in pairs]
     seconds = spec.seconds or [0] * len(texts)
     model = enc.Encoder(path + ".gguf")
     vectors = [model.vector(ids, second) for ids, second in zip(texts, seconds)]
@@ -240,6 +268,8 @@ def make(spec, evaluator):
         theirs = ask(evaluator, path + ".gguf", texts)
         error = max(np.abs(a - b[: len(a)]).max() for a, b in zip(vectors, theirs))
         golden["judge"] = {**JUDGE, "max_error_of_range": float("%.2g" % (error / (high - low)))}
+    if spec.words:
+        golden["query"], golden["documents"] = QUERY, DOCUMENTS
     golden["texts"], golden["seconds"] = texts, seconds
     golden["vectors"] = [[float("%.10g" % x) for x in v.ravel()] for v in vectors]
     with open(path + ".json", "w") as out:
@@ -249,7 +279,27 @@ def make(spec, evaluator):
         golden["judge"] and golden["judge"]["max_error_of_range"]))
 
 
+TEXTS = ["How do I wake up earlier?", "Setting an alarm and going to bed before ten helps.",
+         "The engine of a car.", "caf\u00e9 na\u00efve \u65e5\u672c", "one", "Bread, milk & 12 eggs (fresh)"]
+
+
+def make_bundled(evaluator):
+    """Tokens and vectors of the bundled encoder as the judge has them."""
+    model = os.path.join(HERE, "..", "..", "..", "models", "hearth-nano-embed.gguf")
+    lines = "".join("T %s\n" % text for text in TEXTS)
+    done = subprocess.run([evaluator, model, "embed", os.devnull], text=True, capture_output=True,
+                          input=lines)
+    ids = [list(map(int, line.split(","))) for line in done.stdout.split()[1:]]
+    vectors = ask(evaluator, model, ids)
+    golden = {"judge": JUDGE, "texts": TEXTS, "tokens": ids,
+              "vectors": [[float("%.6g" % x) for x in v] for v in vectors]}
+    with open(os.path.join(HERE, "hearth-nano-embed.json"), "w") as out:
+        out.write(json.dumps(golden, separators=(",", ":")).replace("],[", "],\n[") + "\n")
+
+
 if __name__ == "__main__":
+    if len(sys.argv) == 2 or "hearth-nano-embed" in sys.argv[2:]:
+        make_bundled(sys.argv[1])
     for one in SPECS:
         if len(sys.argv) <= 2 or one.name in sys.argv[2:]:
             make(one, sys.argv[1] if len(sys.argv) > 1 else None)
