@@ -160,9 +160,9 @@ static void write_object(struct buf *out, const json_t *value, int indent, int l
         buf_add_text(out, between);
         new_line(out, indent, level + 1);
         json_write_string(out, str_of(json_object_iter_key(it)));
-        buf_add_text(out, indent > 0 ? ": " : ":");
+        buf_add_text(out, indent != 0 ? ": " : ":");
         write_value(out, json_object_iter_value(it), indent, level + 1);
-        between = ",";
+        between = indent < 0 ? ", " : ",";
     }
     if (*between) {
         new_line(out, indent, level);
@@ -175,7 +175,7 @@ static void write_array(struct buf *out, const json_t *value, int indent, int le
     size_t count = json_array_size(value);
     buf_add_char(out, '[');
     for (size_t i = 0; i < count; i++) {
-        buf_add_text(out, i ? "," : "");
+        buf_add_text(out, !i ? "" : indent < 0 ? ", " : ",");
         new_line(out, indent, level + 1);
         write_value(out, json_array_get(value, i), indent, level + 1);
     }
@@ -225,6 +225,11 @@ void json_write(struct buf *out, const json_t *value)
 void json_write_indent(struct buf *out, const json_t *value, int indent)
 {
     write_value(out, value, indent, 0);
+}
+
+void json_write_spaced(struct buf *out, const json_t *value)
+{
+    write_value(out, value, -1, 0);
 }
 
 struct str json_str(const json_t *value)

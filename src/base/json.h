@@ -26,6 +26,7 @@ json_t *json_parse(struct str text, const struct json_limits *limits, struct err
  * with the fewest digits that read back as the same double. */
 void json_write(struct buf *out, const json_t *value);
 void json_write_indent(struct buf *out, const json_t *value, int indent);
+void json_write_spaced(struct buf *out, const json_t *value); /* one line, ", " and ": " */
 
 /* Appends a JSON string literal with quotes. Invalid UTF-8 is replaced by U+FFFD. */
 void json_write_string(struct buf *out, struct str s);

@@ -5,11 +5,9 @@
  * built-in one. A model's template that does not compile does not keep the model from loading: the
  * error is kept and returned by the first chat.
  *
- * The wire format of tool calls differs from what templates were written for in two places, and
- * templates differ among each other: `arguments` arrive as JSON text, while most templates want an
- * object (some print the text); `content` is null beside tool calls, which some templates test for
- * and others print as "None". So the template is tried once at open with a small conversation in
- * each of the four ways, and the first that shows the call as it should is used from then on. */
+ * Templates differ in what they make of tool calls (messages.h), so each is tried at open with a
+ * small conversation in four ways, and the first that shows the call as it should is used from then
+ * on. What it shows at all, tools, calls, results, is learnt the same way. */
 #include "chat/chat.h"
 
 #include <string.h>
@@ -17,14 +15,14 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/os.h"
+#include "chat/messages.h"
 
 enum { TEMPLATE_FILE_BYTES_MAX = 4 << 20 };
 
 struct variant {
     struct chat_template *tmpl; /* NULL: see error */
     struct err error;
-    bool arguments_text; /* tool call arguments stay text */
-    bool content_empty;  /* null content becomes "" */
+    struct chat_shape shape;
 };
 
 struct chat {
@@ -33,12 +31,11 @@ struct chat {
     bool has_tools_variant;
     const char *origin;
     char *bos, *eos;
+    struct chat_family family;
 };
 
 /* ChatML; adds no system prompt. */
 static const char builtin_chatml[] =
-    "{%- if tools %}{{ raise_exception('the model has no chat template of its own, and the "
-    "built-in one cannot describe tools') }}{% endif %}"
     "{%- for message in messages %}"
     "{{- '<|im_start|>' + message.role + '\\n' + (message.content or '') + '<|im_end|>\\n' }}"
     "{%- endfor %}"
@@ -46,8 +43,6 @@ static const char builtin_chatml[] =
 
 /* For vocabularies without ChatML's tokens. */
 static const char builtin_plain[] =
-    "{%- if tools %}{{ raise_exception('the model has no chat template of its own, and the "
-    "built-in one cannot describe tools') }}{% endif %}"
     "{{- bos_token }}"
     "{%- for message in messages %}"
     "{{- message.role | capitalize + ': ' + (message.content or '') + '\\n\\n' }}"
@@ -58,11 +53,14 @@ static const char *const trusted_names[] = {"bos_token", "eos_token", NULL};
 
 /* ---- rendering ---- */
 
-static bool render(const struct variant *v, const json_t *context, struct chat_text *out,
-                   struct err *err)
+static bool render(const struct variant *v, const json_t *context,
+                   const struct chat_conversation *c, struct chat_text *out, struct err *err)
 {
-    struct chat_render_opts opts = {
-        .context = context, .trusted_names = trusted_names, .trusted_roles = true};
+    struct chat_render_opts opts = {.context = context,
+                                    .trusted_names = trusted_names,
+                                    .trusted_roles = true,
+                                    .verbatim = c->verbatim,
+                                    .verbatim_count = c->verbatim_count};
     if (!v->tmpl) {
         *err = v->error;
         return false;
@@ -70,82 +68,17 @@ static bool render(const struct variant *v, const json_t *context, struct chat_t
     return chat_template_render(v->tmpl, &opts, out, err);
 }
 
-/* `dst` of a call becomes a copy with its arguments as object or text, as the template wants. */
-static json_t *convert_call(const json_t *call, bool arguments_text)
+static json_t *make_context(const struct chat *chat, const struct chat_conversation *c, bool prompt)
 {
-    json_t *function = json_object_get(call, "function");
-    json_t *arguments = json_object_get(function, "arguments");
-    json_t *converted = NULL;
-    if (arguments && !arguments_text && json_is_string(arguments)) {
-        struct err ignored;
-        converted = json_parse(json_str(arguments), NULL, &ignored);
-        if (!json_is_object(converted)) {
-            json_decref(converted);
-            converted = NULL;
-        }
-    } else if (arguments && arguments_text && json_is_object(arguments)) {
-        struct buf b = {0};
-        json_write(&b, arguments);
-        converted = b.failed ? NULL : json_stringn(b.ptr, b.len);
-        buf_deinit(&b);
-    }
-    if (!converted) {
-        return json_incref((json_t *)(uintptr_t)call);
-    }
-    json_t *copy = json_copy((json_t *)(uintptr_t)call), *inner = json_copy(function);
-    json_object_set_new(inner, "arguments", converted);
-    json_object_set_new(copy, "function", inner);
-    return copy;
-}
-
-/* A message as the template wants it: itself, or a shallow copy. */
-static json_t *convert_message(const json_t *message, const struct variant *v)
-{
-    json_t *calls = json_object_get(message, "tool_calls");
-    json_t *content = json_object_get(message, "content");
-    bool has_calls = json_array_size(calls) > 0;
-    bool fill = has_calls && (!content || (v->content_empty && json_is_null(content)));
-    if (!has_calls && !(v->content_empty && json_is_null(content))) {
-        return json_incref((json_t *)(uintptr_t)message);
-    }
-    json_t *copy = json_copy((json_t *)(uintptr_t)message);
-    if (fill || json_is_null(content)) {
-        json_object_set_new(copy, "content", v->content_empty ? json_string("") : json_null());
-    }
-    if (has_calls) {
-        json_t *converted = json_array();
-        size_t i;
-        json_t *call;
-        json_array_foreach(calls, i, call)
-        {
-            json_array_append_new(converted, convert_call(call, v->arguments_text));
-        }
-        json_object_set_new(copy, "tool_calls", converted);
-    }
-    return copy;
-}
-
-static json_t *make_context(const struct chat *chat, const struct variant *v,
-                            const json_t *messages, const json_t *tools, bool prompt)
-{
-    json_t *context = json_object(), *list = json_array();
-    size_t i;
-    json_t *message;
-    json_array_foreach(messages, i, message)
-    {
-        json_array_append_new(list, convert_message(message, v));
-    }
-    bool good = context && list && json_array_size(list) == json_array_size(messages);
-    good = good && json_object_set(context, "messages", list) == 0;
-    json_decref(list);
-    good = good &&
-           json_object_set_new(context, "tools",
-                               json_array_size(tools) ? json_incref((json_t *)(uintptr_t)tools)
-                                                      : json_null()) == 0 &&
-           json_object_set_new(context, "documents", json_null()) == 0 &&
-           json_object_set_new(context, "add_generation_prompt", json_boolean(prompt)) == 0 &&
-           json_object_set_new(context, "bos_token", json_string(chat->bos)) == 0 &&
-           json_object_set_new(context, "eos_token", json_string(chat->eos)) == 0;
+    json_t *context = json_object();
+    const bool good =
+        context && json_object_set(context, "messages", c->messages) == 0 &&
+        json_object_set_new(context, "tools", c->tools ? json_incref(c->tools) : json_null()) ==
+            0 &&
+        json_object_set_new(context, "documents", json_null()) == 0 &&
+        json_object_set_new(context, "add_generation_prompt", json_boolean(prompt)) == 0 &&
+        json_object_set_new(context, "bos_token", json_string(chat->bos)) == 0 &&
+        json_object_set_new(context, "eos_token", json_string(chat->eos)) == 0;
     if (good) {
         return context;
     }
@@ -159,46 +92,66 @@ static const char probe_messages[] =
     "[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":null,"
     "\"tool_calls\":[{\"id\":\"call00001\",\"type\":\"function\",\"function\":{\"name\":"
     "\"probe\",\"arguments\":{\"hearth_probe\":\"x\"}}}]}]";
+static const char probe_result[] = "[{\"role\":\"tool\",\"tool_call_id\":\"call00001\",\"name\":"
+                                   "\"probe\",\"content\":\"hearth_result\"}]";
 static const char probe_tools[] =
-    "[{\"type\":\"function\",\"function\":{\"name\":\"probe\",\"description\":\"d\","
+    "[{\"type\":\"function\",\"function\":{\"name\":\"probe\",\"description\":\"hearth_tool\","
     "\"parameters\":{\"type\":\"object\",\"properties\":{},\"required\":[]}}}]";
 
-static bool probe_shows(const struct chat *chat, const struct variant *v, const json_t *messages,
-                        const json_t *tools)
+/* Whether the rendered conversation holds `word` and nothing that shows a misunderstanding. */
+static bool shows(const struct chat *chat, const struct variant *v, const json_t *messages,
+                  const json_t *tools, struct str word)
 {
+    static const char *const wrong[] = {"{'hearth_probe'", "\\\"hearth_probe", "None"};
     struct err ignored;
     struct chat_text text;
-    json_t *context = make_context(chat, v, messages, tools, false);
-    bool shows = context && render(v, context, &text, &ignored);
-    if (shows) {
-        struct str s = buf_view(&text.text);
-        shows = str_find(s, STR("hearth_probe"), 0) != SIZE_MAX &&
-                str_find(s, STR("{'hearth_probe'"), 0) == SIZE_MAX &&
-                str_find(s, STR("\\\"hearth_probe"), 0) == SIZE_MAX &&
-                str_find(s, STR("None"), 0) == SIZE_MAX;
+    struct chat_conversation c;
+    bool found = chat_conversation_init(&c, &chat->family, &v->shape, messages, tools, &ignored);
+    json_t *context = make_context(chat, &c, false);
+    found = found && context && render(v, context, &c, &text, &ignored);
+    if (found) {
+        const struct str s = buf_view(&text.text);
+        found = str_find(s, word, 0) != SIZE_MAX;
+        for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+            found = found && str_find(s, str_of(wrong[i]), 0) == SIZE_MAX;
+        }
         chat_text_deinit(&text);
     }
     json_decref(context);
-    return shows;
+    chat_conversation_deinit(&c);
+    return found;
 }
 
 static void probe(const struct chat *chat, struct variant *v)
 {
     struct err ignored;
     json_t *messages = json_parse(str_of(probe_messages), NULL, &ignored);
+    json_t *result = json_parse(str_of(probe_result), NULL, &ignored);
     json_t *tools = json_parse(str_of(probe_tools), NULL, &ignored);
-    for (unsigned way = 0; way < 4 && v->tmpl && messages && tools; way++) {
-        v->arguments_text = way & 1;
-        v->content_empty = way & 2;
-        if (probe_shows(chat, v, messages, tools)) {
-            break;
-        }
-        if (way == 3) { /* no tool calls in this template */
-            v->arguments_text = v->content_empty = false;
-        }
+    json_t *question = json_array();
+    v->shape = (struct chat_shape){.shows_tools = true, .shows_calls = true, .shows_results = true};
+    if (!v->tmpl || !messages || !tools || !result || !question) {
+        goto done;
     }
+    json_array_append(question, json_array_get(messages, 0));
+    v->shape.shows_tools = shows(chat, v, question, tools, STR("hearth_tool"));
+    bool shows_calls = false;
+    for (unsigned way = 0; way < 4 && !shows_calls; way++) {
+        v->shape.arguments_text = way & 1;
+        v->shape.content_empty = way & 2;
+        shows_calls = shows(chat, v, messages, tools, STR("hearth_probe"));
+    }
+    if (!shows_calls) {
+        v->shape.arguments_text = v->shape.content_empty = false;
+    }
+    v->shape.shows_calls = shows_calls;
+    json_array_extend(messages, result);
+    v->shape.shows_results = shows(chat, v, messages, tools, STR("hearth_result"));
+done:
     json_decref(messages);
+    json_decref(result);
     json_decref(tools);
+    json_decref(question);
 }
 
 /* ---- opening ---- */
@@ -227,9 +180,14 @@ static bool compile_file(struct chat *chat, const char *path, struct err *err)
         return err_wrap(err, "chat template");
     }
     chat->plain.tmpl = chat_template_compile((struct str){bytes, len}, NULL, err);
+    bool ok = chat->plain.tmpl != NULL;
+    if (ok && !chat_family_init(&chat->family, (struct str){bytes, len}, chat->text, err)) {
+        mem_free(bytes);
+        return false;
+    }
     mem_free(bytes);
     chat->origin = "file";
-    return chat->plain.tmpl || err_wrap(err, "chat template %s", str_quote(quoted, str_of(path)));
+    return ok || err_wrap(err, "chat template %s", str_quote(quoted, str_of(path)));
 }
 
 static bool find_template(const struct gguf *gguf, const char *key, struct str *out, bool *found,
@@ -295,7 +253,7 @@ static bool compile_found(struct chat *chat, const struct gguf *gguf, struct err
         *err = chat->tools.error;
         return false;
     }
-    return true;
+    return chat_family_init(&chat->family, tools.text, chat->text, err);
 }
 
 struct chat *chat_open(const struct chat_params *params, struct err *err)
@@ -336,9 +294,15 @@ void chat_close(struct chat *chat)
     }
     chat_template_destroy(chat->plain.tmpl);
     chat_template_destroy(chat->tools.tmpl);
+    chat_family_deinit(&chat->family);
     mem_free(chat->bos);
     mem_free(chat->eos);
     mem_free(chat);
+}
+
+struct chat_family *chat_family_of(const struct chat *chat)
+{
+    return (struct chat_family *)(uintptr_t)&chat->family; /* it has a lock of its own */
 }
 
 const char *chat_template_origin(const struct chat *chat)
@@ -436,13 +400,15 @@ bool chat_encode(const struct chat *chat, const struct chat_request *request, st
     bool with_tools = json_array_size(request->tools) > 0 && chat->has_tools_variant;
     const struct variant *v = with_tools ? &chat->tools : &chat->plain;
     struct chat_text text = {0};
-    json_t *context = make_context(chat, v, request->messages, request->tools,
-                                   request->add_generation_prompt && !request->continues_final);
-    if (!context) {
-        return err_set_memory(err, 1024);
-    }
-    bool good = merge_kwargs(context, request->kwargs, err) && render(v, context, &text, err);
+    struct chat_conversation c;
+    bool good = chat_conversation_init(&c, &chat->family, &v->shape, request->messages,
+                                       request->tools, err);
+    json_t *context =
+        make_context(chat, &c, request->add_generation_prompt && !request->continues_final);
+    good = good && (context || err_set_memory(err, 1024)) &&
+           merge_kwargs(context, request->kwargs, err) && render(v, context, &c, &text, err);
     json_decref(context);
+    chat_conversation_deinit(&c);
     good = good && (!request->continues_final || cut_behind_final(request->messages, &text, err));
     if (good && rendered) {
         buf_add(rendered, buf_view(&text.text));

@@ -142,9 +142,23 @@ static bool sorted_entries(struct dumper *d, struct dict *dict, struct dict_entr
     return true;
 }
 
+/* A text as it was written will do. */
+static bool is_plain(const struct dumper *d, struct str text)
+{
+    bool is_ascii = true;
+    for (size_t i = 0; d->ascii && i < text.len; i++) {
+        is_ascii = is_ascii && (unsigned char)text.ptr[i] < 0x7F;
+    }
+    return is_ascii && !d->has_indent && !d->sort && str_eq(d->item_separator, STR(", ")) &&
+           str_eq(d->key_separator, STR(": "));
+}
+
 static bool dump_dict(struct dumper *d, struct dict *dict)
 {
     struct dict_entry *entries;
+    if (dict->verbatim.len > 0 && is_plain(d, dict->verbatim)) {
+        return chat_step(d->r, dict->verbatim.len / 4) && chat_build(&d->b, dict->verbatim, false);
+    }
     if (!chat_dict_load(d->r, dict)) {
         return false;
     }

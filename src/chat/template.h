@@ -44,6 +44,14 @@ struct chat_template *chat_template_compile(struct str source, const struct chat
                                             struct err *err);
 void chat_template_destroy(struct chat_template *tmpl);
 
+/* A value of the context whose text is known: tojson gives an object as it was written, and a
+ * string's bytes with a mask of 1 count as the template's own. */
+struct chat_verbatim {
+    const json_t *value;
+    struct str text;
+    const unsigned char *mask; /* strings: [text.len] */
+};
+
 struct chat_render_opts {
     const json_t *context; /* object: messages, tools, add_generation_prompt, anything else */
     /* Names of the context whose text counts as trusted: the server lists bos_token, eos_token.
@@ -52,6 +60,8 @@ struct chat_render_opts {
     /* The known role words ("user", "assistant" ...) under a key "role" count as trusted too, for
      * templates that make control tokens of them: <|{{ message.role }}|>. */
     bool trusted_roles;
+    const struct chat_verbatim *verbatim; /* ascending by the address of `value` */
+    size_t verbatim_count;
     bool has_clock;  /* fixes strftime_now; else local time */
     int64_t clock_s; /* seconds since 1970 of the wall clock to print, without zone */
 };

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/buf.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/size.h"
 #include "base/utf8.h"
@@ -706,6 +707,7 @@ bool chat_dict_set(struct render *r, struct dict *d, struct val key, struct val 
     if (!chat_dict_load(r, d) || !chat_hash(r, key, &hash) || !dict_find(r, d, key, hash, &e)) {
         return false;
     }
+    d->verbatim = (struct str){0};
     if (e) {
         e->value = value;
         return true;
@@ -730,8 +732,27 @@ bool chat_dict_get_str(struct render *r, struct dict *d, struct str key, struct 
     return chat_dict_get(r, d, val_text(&t), out);
 }
 
+static const struct chat_verbatim *find_verbatim(const struct render *r, const json_t *json)
+{
+    size_t from = 0, to = r->opts->verbatim_count;
+    while (from < to) {
+        const size_t mid = (from + to) / 2;
+        const uintptr_t here = (uintptr_t)r->opts->verbatim[mid].value;
+        if (here == (uintptr_t)json) {
+            return &r->opts->verbatim[mid];
+        }
+        if (here < (uintptr_t)json) {
+            from = mid + 1;
+        } else {
+            to = mid;
+        }
+    }
+    return NULL;
+}
+
 bool chat_from_json(struct render *r, const json_t *json, struct val *out)
 {
+    const struct chat_verbatim *known = r->opts->verbatim_count ? find_verbatim(r, json) : NULL;
     switch (json_typeof(json)) {
     case JSON_OBJECT: {
         struct dict *d = chat_alloc(r, 1, sizeof(*d));
@@ -739,6 +760,7 @@ bool chat_from_json(struct render *r, const json_t *json, struct val *out)
             return false;
         }
         d->json = json;
+        d->verbatim = known ? known->text : (struct str){0};
         *out = val_dict(d);
         return true;
     }
@@ -752,8 +774,13 @@ bool chat_from_json(struct render *r, const json_t *json, struct val *out)
         return true;
     }
     case JSON_STRING:
-        return chat_text_view(r, (struct str){json_string_value(json), json_string_length(json)},
-                              false, out);
+        if (!chat_text_view(r, json_str(json), false, out)) {
+            return false;
+        }
+        if (known) {
+            out->text->mask = known->mask;
+        }
+        return true;
     case JSON_INTEGER:
         *out = val_int(json_integer_value(json));
         return true;

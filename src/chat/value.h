@@ -101,7 +101,8 @@ struct dict {
     size_t count, cap;
     uint32_t *index; /* open addressing over entry number + 1; NULL for small ones */
     size_t index_cap;
-    const json_t *json; /* not NULL: entries are not converted yet */
+    const json_t *json;  /* not NULL: entries are not converted yet */
+    struct str verbatim; /* its JSON as it was written; empty: not known, or no longer so */
 };
 
 struct range {

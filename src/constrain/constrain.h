@@ -52,6 +52,50 @@ struct constrain_grammar *constrain_compile_gbnf(struct str source, struct err *
  * text matches. */
 struct constrain_grammar *constrain_compile_regex(struct str source, struct err *err);
 
+/* How values are spelled. */
+struct constrain_style {
+    bool is_python;    /* True, False and None */
+    bool is_canonical; /* ", " and ": " and no other white space: what json.dumps writes */
+};
+
+/* A text of several parts. Everything is borrowed for the time of the compilation; parts may be
+ * shared. */
+enum constrain_part_kind {
+    CONSTRAIN_BYTES,  /* text, control tokens with their marks */
+    CONSTRAIN_FREE,   /* any text, also none, in which none of texts[] occurs and which begins with
+                         none of starts[] */
+    CONSTRAIN_STRING, /* the bare contents of a string, without quotes and escapes, in which none of
+                         texts[] occurs. Of `schema` count const, enum, pattern, format and the
+                         lengths */
+    CONSTRAIN_OBJECT, /* any JSON object */
+    CONSTRAIN_VALUE,  /* any JSON value */
+    CONSTRAIN_SCHEMA, /* a JSON value that is valid under `schema`, which is a part of `root` */
+    CONSTRAIN_GBNF,   /* text: its source */
+    CONSTRAIN_REGEX,
+    CONSTRAIN_ALL,  /* parts[] one behind the other */
+    CONSTRAIN_ANY,  /* one of parts[] */
+    CONSTRAIN_MANY, /* parts[0], min to max times; max 0: without end */
+    CONSTRAIN_SOME  /* parts[] in their order with `text` between; what is not required[] may be
+                       left out */
+};
+
+struct constrain_part {
+    enum constrain_part_kind kind;
+    struct str text;
+    const struct str *texts, *starts;
+    size_t text_count, start_count;
+    const json_t *schema, *root;
+    bool is_strict;
+    const char *path; /* of the schema, for messages; "" at its root */
+    const struct constrain_part *const *parts;
+    const bool *required;
+    size_t count;
+    uint64_t min, max;
+};
+
+struct constrain_grammar *constrain_compile_parts(const struct constrain_part *whole,
+                                                  struct constrain_style style, struct err *err);
+
 struct constrain_grammar *constrain_grammar_ref(struct constrain_grammar *grammar);
 void constrain_grammar_unref(struct constrain_grammar *grammar); /* NULL is fine */
 

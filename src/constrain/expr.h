@@ -20,6 +20,7 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "base/str.h"
+#include "constrain/constrain.h"
 
 enum constrain_expr_kind {
     EXPR_NEVER,
@@ -65,6 +66,7 @@ struct constrain_build {
     size_t rule_count, rule_cap;
     struct err *err;
     bool failed;
+    struct constrain_style style; /* of values */
 };
 
 /* Sets the error once. Returns `never`. */

@@ -6,6 +6,7 @@
  * A rule ends at a line break outside of parentheses, unless that follows `|`. */
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "constrain/front.h"
 #include "constrain/grammar.h"
 #include "constrain/regex.h"
 
@@ -18,8 +19,8 @@ struct parser {
     int depth;
     uint32_t *table; /* hash of rule names: index + 1 */
     size_t table_size;
-    bool *defined; /* [RULES_MAX as they come] */
-    size_t defined_cap;
+    bool *defined;  /* [RULES_MAX as they come] */
+    uint32_t first; /* rule of this grammar */
     struct constrain_set *set;
 };
 
@@ -79,14 +80,17 @@ static struct str word(struct parser *p)
 
 static bool table_grow(struct parser *p)
 {
-    const size_t size = p->table_size ? p->table_size * 2 : 256;
+    size_t size = p->table_size ? p->table_size * 2 : 256;
+    while (size <= p->b->rule_count * 2) { /* there were rules before */
+        size *= 2;
+    }
     uint32_t *table = ARENA_ARRAY(p->b->arena, uint32_t, size);
     bool *defined = ARENA_ARRAY(p->b->arena, bool, size);
     if (!table || !defined) {
         constrain_fail_memory(p->b);
         return false;
     }
-    for (size_t i = 0; i < p->b->rule_count; i++) {
+    for (size_t i = p->first; i < p->b->rule_count; i++) {
         size_t slot = str_hash(str_of(p->b->rules[i].name)) & (size - 1);
         while (table[slot]) {
             slot = (slot + 1) & (size - 1);
@@ -364,35 +368,28 @@ static void rule(struct parser *p)
     skip_space(p, true);
 }
 
-struct constrain_grammar *constrain_compile_gbnf(struct str source, struct err *err)
+const struct constrain_expr *constrain_gbnf_expr(struct constrain_build *b, struct str source)
 {
-    struct constrain_build b;
     if (source.len > CONSTRAIN_SOURCE_BYTES_MAX) {
-        err_set(err, ERR_TOO_LARGE, "the grammar has more than %d bytes",
-                CONSTRAIN_SOURCE_BYTES_MAX);
-        return NULL;
+        return constrain_fail(b, ERR_TOO_LARGE, "the grammar has more than %d bytes",
+                              CONSTRAIN_SOURCE_BYTES_MAX);
     }
-    struct constrain_grammar *grammar = constrain_grammar_begin(&b, err);
-    if (!grammar) {
-        return NULL;
-    }
-    struct parser p = {.b = &b, .source = source};
-    p.set = ARENA_NEW(b.arena, struct constrain_set);
+    struct parser p = {.b = b, .source = source, .first = (uint32_t)b->rule_count};
+    p.set = ARENA_NEW(b->arena, struct constrain_set);
     if (!p.set) {
-        constrain_fail_memory(&b);
-    } else {
-        rule_of(&p, STR("root"));
+        return constrain_fail_memory(b);
     }
+    const uint32_t root = rule_of(&p, STR("root"));
     skip_space(&p, true);
-    while (p.at < source.len && !b.failed) {
+    while (p.at < source.len && !b->failed) {
         rule(&p);
     }
-    for (size_t i = 0; i < b.rule_count && !b.failed; i++) {
+    for (size_t i = p.first; i < b->rule_count && !b->failed; i++) {
         if (!p.defined[i]) {
-            constrain_fail(&b, ERR_INVALID, "grammar: the rule %s is not defined", b.rules[i].name);
+            constrain_fail(b, ERR_INVALID, "grammar: the rule %s is not defined", b->rules[i].name);
         }
     }
-    return constrain_grammar_end(&b, grammar, true);
+    return b->failed ? constrain_never() : constrain_ref(b, root);
 }
 
 /* The whole as one automaton, which alone knows what assertions mean in the middle of it ("a^b" is
@@ -418,18 +415,36 @@ static const struct constrain_expr *one_automaton(struct constrain_build *b,
                : constrain_fail(b, inner.code, "regex: %s", inner.text);
 }
 
-struct constrain_grammar *constrain_compile_regex(struct str source, struct err *err)
+const struct constrain_expr *constrain_regex_expr(struct constrain_build *b, struct str source)
 {
     const struct constrain_regex opts = {.chars = constrain_chars, .what = "regex"};
+    return one_automaton(b, constrain_regex_parse(b, source, &opts), source);
+}
+
+static struct constrain_grammar *
+compile(struct str source, const char *name,
+        const struct constrain_expr *(*front)(struct constrain_build *b, struct str source),
+        struct err *err)
+{
     struct constrain_build b;
     struct constrain_grammar *grammar = constrain_grammar_begin(&b, err);
     if (!grammar) {
         return NULL;
     }
-    const uint32_t root = constrain_rule_add(&b, "the regex");
-    if (root != UINT32_MAX) {
-        const struct constrain_expr *body = constrain_regex_parse(&b, source, &opts);
-        b.rules[root].body = one_automaton(&b, body, source);
+    const uint32_t start = constrain_rule_add(&b, name);
+    const struct constrain_expr *body = front(&b, source);
+    if (!b.failed) {
+        b.rules[start].body = body;
     }
     return constrain_grammar_end(&b, grammar, true);
+}
+
+struct constrain_grammar *constrain_compile_gbnf(struct str source, struct err *err)
+{
+    return compile(source, "the grammar", constrain_gbnf_expr, err);
+}
+
+struct constrain_grammar *constrain_compile_regex(struct str source, struct err *err)
+{
+    return compile(source, "the regex", constrain_regex_expr, err);
 }

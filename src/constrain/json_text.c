@@ -118,7 +118,7 @@ static const struct constrain_expr *list(struct constrain_json *j, const char *o
                                          const struct constrain_expr *item, const char *close)
 {
     struct constrain_build *b = j->b;
-    const struct constrain_expr *more = constrain_join(b, constrain_text(b, ","), j->space, item);
+    const struct constrain_expr *more = constrain_join(b, constrain_text(b, ","), j->gap, item);
     const struct constrain_expr *items =
         constrain_join(b, item, constrain_rep(b, more, 0, EXPR_UNBOUNDED));
     return constrain_join(b, constrain_text(b, open), j->space, constrain_rep(b, items, 0, 1),
@@ -136,14 +136,11 @@ static void any_rules(struct constrain_json *j)
     }
     const struct constrain_expr *value = constrain_ref(b, j->value_rule);
     const struct constrain_expr *member =
-        constrain_join(b, j->string, constrain_text(b, ":"), j->space, value);
+        constrain_join(b, j->string, constrain_text(b, ":"), j->gap, value);
     const struct constrain_expr *object = list(j, "{", member, "}");
     const struct constrain_expr *array = list(j, "[", value, "]");
-    const struct constrain_expr *word =
-        leaf(b, constrain_either(b, constrain_text(b, "true"), constrain_text(b, "false"),
-                                 constrain_text(b, "null")));
     const struct constrain_expr *any =
-        constrain_either(b, j->string, j->number, word, constrain_ref(b, j->object_rule),
+        constrain_either(b, j->string, j->number, j->word, constrain_ref(b, j->object_rule),
                          constrain_ref(b, j->array_rule));
     if (!b->failed) {
         b->rules[j->value_rule].body = any;
@@ -166,10 +163,56 @@ void constrain_json_init(struct constrain_json *j, struct constrain_build *b)
     j->one = leaf(b, one);
     j->string = leaf(b, constrain_join(b, quote, constrain_rep(b, one, 0, EXPR_UNBOUNDED), quote));
     j->contents = constrain_rep(b, constrain_json_chars(b, all), 0, EXPR_UNBOUNDED);
-    j->space = space(b);
+    j->space = b->style.is_canonical ? constrain_empty() : space(b);
+    j->gap = b->style.is_canonical ? constrain_text(b, " ") : j->space;
+    j->word = leaf(b, constrain_either(b, constrain_json_word(b, json_true()),
+                                       constrain_json_word(b, json_false()),
+                                       constrain_json_word(b, json_null())));
     j->number = number(b);
     j->integer = leaf(b, constrain_number_range(b, &none, &none, true));
     any_rules(j);
+}
+
+const struct constrain_expr *constrain_json_word(struct constrain_build *b, const json_t *value)
+{
+    const bool py = b->style.is_python;
+    return constrain_text(b, json_is_null(value)   ? (py ? "None" : "null")
+                             : json_is_true(value) ? (py ? "True" : "true")
+                                                   : (py ? "False" : "false"));
+}
+
+/* The text of a value in the style of the build, from its compact one: outside of strings a space
+ * behind , and :, and Python's words. */
+static void restyle(const struct constrain_style *style, struct buf *text)
+{
+    static const char *const words[][2] = {{"true", "True"}, {"false", "False"}, {"null", "None"}};
+    struct buf out = {0};
+    bool in_string = false;
+    for (size_t i = 0; i < text->len; i++) {
+        const char c = text->ptr[i];
+        const char *word = NULL;
+        for (size_t k = 0; k < 3 && !in_string && style->is_python; k++) {
+            if (str_starts(str_slice(buf_view(text), i, text->len), str_of(words[k][0]))) {
+                word = words[k][1];
+                i += strlen(words[k][0]) - 1;
+                break;
+            }
+        }
+        if (word) {
+            buf_add_text(&out, word);
+            continue;
+        }
+        buf_add_char(&out, c);
+        if (in_string && c == '\\' && i + 1 < text->len) {
+            buf_add_char(&out, text->ptr[++i]);
+        } else if (c == '"') {
+            in_string = !in_string;
+        } else if (!in_string && style->is_canonical && (c == ',' || c == ':')) {
+            buf_add_char(&out, ' ');
+        }
+    }
+    buf_deinit(text);
+    *text = out;
 }
 
 /* JSON.stringify and this agree: whole numbers without a fraction, short escapes. */
@@ -188,6 +231,9 @@ const struct constrain_expr *constrain_json_literal(struct constrain_build *b, c
             text.ptr[i + k] |= text.ptr[i + k] >= 'A' ? 0x20 : 0;
         }
         i += text.ptr[i] == '\\';
+    }
+    if (b->style.is_python || b->style.is_canonical) {
+        restyle(&b->style, &text);
     }
     const struct constrain_expr *e =
         text.failed ? constrain_fail_memory(b) : constrain_bytes(b, buf_view(&text));

@@ -8,7 +8,9 @@
 /* Made once per compilation. */
 struct constrain_json {
     struct constrain_build *b;
-    const struct constrain_expr *space;    /* insignificant, bounded, may be empty */
+    const struct constrain_expr *space;    /* within brackets: insignificant, bounded */
+    const struct constrain_expr *gap;      /* the same behind , and : */
+    const struct constrain_expr *word;     /* true, false or null */
     const struct constrain_expr *string;   /* any string, with its quotes */
     const struct constrain_expr *one;      /* one character of a string, escapes allowed */
     const struct constrain_expr *contents; /* canonical characters, any number */
@@ -23,8 +25,11 @@ void constrain_json_init(struct constrain_json *j, struct constrain_build *b);
 const struct constrain_expr *constrain_json_chars(struct constrain_build *b,
                                                   const struct constrain_set *set);
 
-/* The compact text of a value. */
+/* The text of a value: compact, or in the style of the build. */
 const struct constrain_expr *constrain_json_literal(struct constrain_build *b, const json_t *value);
+
+/* true, false or null, or Python's words for them. */
+const struct constrain_expr *constrain_json_word(struct constrain_build *b, const json_t *value);
 
 /* ---- numbers ---- */
 

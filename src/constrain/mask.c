@@ -75,9 +75,12 @@ void constrain_masks_destroy(struct constrain_masks *m)
     mem_free(m);
 }
 
-size_t constrain_masks_bytes(const struct constrain_masks *m)
+size_t constrain_masks_bytes(struct constrain_masks *m)
 {
-    return m->bytes;
+    pthread_mutex_lock(&m->lock);
+    const size_t bytes = m->bytes;
+    pthread_mutex_unlock(&m->lock);
+    return bytes;
 }
 
 /* ---- the walk inside of one automaton ---- */

@@ -22,6 +22,6 @@ struct constrain_masks;
 /* The memory of one grammar; safe for threads. NULL without memory. */
 struct constrain_masks *constrain_masks_create(void);
 void constrain_masks_destroy(struct constrain_masks *masks);
-size_t constrain_masks_bytes(const struct constrain_masks *masks);
+size_t constrain_masks_bytes(struct constrain_masks *masks);
 
 #endif

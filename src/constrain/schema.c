@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "constrain/front.h"
 #include "constrain/grammar.h"
 
 /* ---- places ---- */
@@ -114,10 +115,11 @@ of_spec(struct schema_compiler *c, const struct schema_goal *goal, const struct 
         return constrain_ref(b, c->json.value_rule);
     }
     if (spec->types & SCHEMA_NULL) {
-        parts[count++] = constrain_text(b, "null");
+        parts[count++] = constrain_json_word(b, json_null());
     }
     if (spec->types & SCHEMA_BOOLEAN) {
-        parts[count++] = constrain_either(b, constrain_text(b, "true"), constrain_text(b, "false"));
+        parts[count++] = constrain_either(b, constrain_json_word(b, json_true()),
+                                          constrain_json_word(b, json_false()));
     }
     if (spec->types & (SCHEMA_INTEGER | SCHEMA_FRACTION)) {
         parts[count++] = of_numbers(c, spec);
@@ -370,60 +372,48 @@ static bool depth_ok(const json_t *value, int depth)
     return ok;
 }
 
-static void build_schema(struct schema_compiler *c)
+static const struct constrain_expr *build_schema(struct schema_compiler *c, struct schema_at at)
 {
     struct constrain_build *b = c->b;
-    const struct schema_at root = {c->root, ""};
-    const uint32_t start = constrain_rule_add(b, "the schema");
-    constrain_json_init(&c->json, b);
     if (!depth_ok(c->root, 0)) {
         constrain_fail(b, ERR_TOO_LARGE, "the schema is nested more than %d levels deep",
                        CONSTRAIN_DEPTH_MAX);
     }
-    const struct constrain_expr *whole = constrain_schema_goal_ref(c, &root, 1);
+    const struct constrain_expr *whole = constrain_schema_goal_ref(c, &at, 1);
     for (size_t i = 0; i < c->goal_count && !b->failed; i++) { /* grows meanwhile */
         const struct schema_goal goal = c->goals[i];
         const struct constrain_expr *body = of_goal(c, &goal);
         b->rules[goal.rule].body = body;
     }
-    if (!b->failed) {
-        b->rules[start].body = whole;
-    }
+    return whole;
+}
+
+const struct constrain_expr *constrain_schema_expr(struct constrain_build *b,
+                                                   const struct constrain_json *json,
+                                                   const struct constrain_part *part)
+{
+    struct schema_compiler c = {.b = b,
+                                .json = *json,
+                                .root = part->root ? part->root : part->schema,
+                                .strict = part->is_strict,
+                                .json_lists = json_array()};
+    const struct schema_at at = {part->schema, part->path ? part->path : ""};
+    const struct constrain_expr *whole =
+        c.json_lists ? build_schema(&c, at) : constrain_fail_memory(b);
+    json_decref(c.json_lists);
+    return whole;
 }
 
 struct constrain_grammar *constrain_compile_schema(const json_t *schema, bool strict,
                                                    struct err *err)
 {
-    struct constrain_build b;
-    struct schema_compiler c = {.b = &b, .root = schema, .strict = strict};
-    struct constrain_grammar *grammar = constrain_grammar_begin(&b, err);
-    if (!grammar) {
-        return NULL;
-    }
-    c.json_lists = json_array();
-    if (c.json_lists) {
-        build_schema(&c);
-    } else {
-        constrain_fail_memory(&b);
-    }
-    grammar = constrain_grammar_end(&b, grammar, false);
-    json_decref(c.json_lists);
-    return grammar;
+    const struct constrain_part part = {
+        .kind = CONSTRAIN_SCHEMA, .schema = schema, .is_strict = strict};
+    return constrain_compile_parts(&part, (struct constrain_style){0}, err);
 }
 
 struct constrain_grammar *constrain_compile_json_object(struct err *err)
 {
-    struct constrain_build b;
-    struct constrain_json json;
-    struct constrain_grammar *grammar = constrain_grammar_begin(&b, err);
-    if (!grammar) {
-        return NULL;
-    }
-    const uint32_t start = constrain_rule_add(&b, "a JSON object");
-    constrain_json_init(&json, &b);
-    const struct constrain_expr *object = constrain_ref(&b, json.object_rule);
-    if (!b.failed) {
-        b.rules[start].body = object;
-    }
-    return constrain_grammar_end(&b, grammar, false);
+    const struct constrain_part part = {.kind = CONSTRAIN_OBJECT};
+    return constrain_compile_parts(&part, (struct constrain_style){0}, err);
 }

@@ -31,7 +31,7 @@ const struct constrain_expr *constrain_schema_array(struct schema_compiler *c,
 {
     struct constrain_build *b = c->b;
     const uint64_t min = spec->items_min, max = spec->items_max;
-    const struct constrain_expr *comma = constrain_join(b, constrain_text(b, ","), c->json.space);
+    const struct constrain_expr *comma = constrain_join(b, constrain_text(b, ","), c->json.gap);
     size_t listed = 0;
     if (min > max) {
         return constrain_never();

@@ -220,7 +220,7 @@ static const struct constrain_expr *named_member(struct schema_compiler *c,
     buf_add_char(&literal, ':');
     key = constrain_bytes(c->b, buf_view(&literal));
     buf_deinit(&literal);
-    return constrain_join(c->b, key, c->json.space, value);
+    return constrain_join(c->b, key, c->json.gap, value);
 }
 
 /* Contents of keys that propertyNames allows. */
@@ -317,7 +317,7 @@ static const struct constrain_expr *further_member(struct schema_compiler *c,
         const struct constrain_expr *key =
             constrain_leaf(b, constrain_dfa_of(b, constrain_join(b, quote, constrain_leaf(b, keys),
                                                                  quote, constrain_text(b, ":"))));
-        out = constrain_either(b, out, constrain_join(b, key, c->json.space, value));
+        out = constrain_either(b, out, constrain_join(b, key, c->json.gap, value));
     }
     return out;
 }
@@ -332,7 +332,7 @@ const struct constrain_expr *constrain_schema_object(struct schema_compiler *c,
         return patterns ? constrain_never() : constrain_fail_memory(b);
     }
     const bool *required = required_flags(c, spec, &names);
-    const struct constrain_expr *comma = constrain_join(b, constrain_text(b, ","), c->json.space);
+    const struct constrain_expr *comma = constrain_join(b, constrain_text(b, ","), c->json.gap);
     const struct constrain_expr *further = further_member(c, spec, patterns, &names);
     const struct constrain_expr *more =
         constrain_rep(b, constrain_join(b, comma, further), 0, EXPR_UNBOUNDED);
