@@ -235,7 +235,7 @@ bool chat_spell(const struct chat_controls *controls, struct str s, struct arena
     return ok;
 }
 
-/* Cuts a pattern at its placeholders. */
+/* Cuts a pattern at its letters. */
 static bool cut(const struct chat_controls *controls, const char *pattern, struct arena *arena,
                 struct chat_piece *pieces, size_t *count)
 {

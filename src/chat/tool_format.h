@@ -53,7 +53,7 @@ const struct chat_think_format *chat_think_format_find(struct str source);
 enum { CHAT_PIECES_MAX = 16 };
 
 struct chat_piece {
-    char kind;       /* 0: bytes; else the letter of a placeholder */
+    char kind;       /* 0: bytes; else the letter behind the % */
     struct str text; /* control tokens with their marks (constrain.h); tokens that end a generation
                         are left out: they are never seen */
 };
