@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "api/openai.h"
 #include "base/json.h"
 
 /* ---- fields ---- */
@@ -215,6 +216,7 @@ const struct api_dialect api_anthropic_messages = {
     .end = api_anthropic_end,
     .broken = api_anthropic_broken,
     .loading = api_anthropic_loading,
+    .queued = api_openai_queued,
     .whole = api_anthropic_whole,
     .tables = create_tables,
 };

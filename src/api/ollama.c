@@ -5,7 +5,8 @@
  *     {"model":..,"created_at":..,"response":"","done":true,"done_reason":"stop",
  *      "context":[..],"total_duration":..,...}
  *
- * A chat has "message":{"role":"assistant","content":"a"} in the place of "response". */
+ * A chat has "message":{"role":"assistant","content":"a"} in the place of "response". Thinking is
+ * told beside the text; a call as a whole, once it has ended. */
 #include "api/ollama.h"
 
 #include "api/openai.h"
@@ -20,8 +21,13 @@ void api_ollama_error(const struct err *failure, struct str request_id, struct b
     buf_add_char(out, '}');
 }
 
-/* {"model":..,"created_at":..,  and the text in the shape of the endpoint. */
-static void add_head(const struct api_render *render, bool is_chat, struct str text,
+/* A piece of an answer, or all of it: text, thinking, and whole calls as JSON, without brackets. */
+struct said {
+    struct str text, thinking, calls;
+};
+
+/* {"model":..,"created_at":..,  and what was said in the shape of the endpoint. */
+static void add_head(const struct api_render *render, bool is_chat, const struct said *said,
                      struct buf *out)
 {
     char stamp[32];
@@ -31,8 +37,38 @@ static void add_head(const struct api_render *render, bool is_chat, struct str t
     buf_add_format(out, ",\"created_at\":\"%s\",", stamp);
     buf_add_text(out,
                  is_chat ? "\"message\":{\"role\":\"assistant\",\"content\":" : "\"response\":");
-    json_write_string(out, text);
+    json_write_string(out, said->text);
+    if (said->thinking.len) {
+        buf_add_text(out, ",\"thinking\":");
+        json_write_string(out, said->thinking);
+    }
+    if (said->calls.len) {
+        buf_add_text(out, ",\"tool_calls\":[");
+        buf_add(out, said->calls);
+        buf_add_char(out, ']');
+    }
     buf_add_text(out, is_chat ? "}" : "");
+}
+
+/* {"id":..,"function":{"index":..,"name":..,"arguments":{..}}}. Arguments that a limit cut are no
+ * JSON; they are left out. */
+static void add_call(const struct api_part *part, size_t index, struct buf *out)
+{
+    const struct json_limits limits = {.depth_max = API_BODY_DEPTH_MAX};
+    struct err ignored;
+    json_t *arguments = json_parse(buf_view(&part->text), &limits, &ignored);
+    buf_add_text(out, out->len ? ",{\"id\":" : "{\"id\":");
+    json_write_string(out, part->id);
+    buf_add_format(out, ",\"function\":{\"index\":%zu,\"name\":", index);
+    json_write_string(out, part->name);
+    buf_add_text(out, ",\"arguments\":");
+    if (json_is_object(arguments)) {
+        json_write(out, arguments);
+    } else {
+        buf_add_text(out, "{}");
+    }
+    buf_add_text(out, "}}");
+    json_decref(arguments);
 }
 
 static void add_logprobs(const struct api_render *render, const struct engine_token *tokens,
@@ -84,13 +120,13 @@ static long long ns_of(double ms)
     return ms > 0 ? (long long)(ms * 1e6) : 0;
 }
 
-/* The rest of the last object. load_duration is what passed before the model took the request. */
 static const char *done_reason(const struct api_choice *choice)
 {
     const bool is_cut = choice->finish == GEN_FINISH_LENGTH || choice->finish == GEN_FINISH_CONTEXT;
     return is_cut ? "length" : "stop";
 }
 
+/* The rest of the last object. load_duration is what passed before the model took the request. */
 static void add_figures(struct api_render *render, bool is_chat, struct buf *out)
 {
     const struct api_choice *choice = &render->choices[0];
@@ -102,9 +138,9 @@ static void add_figures(struct api_render *render, bool is_chat, struct buf *out
     buf_add_format(out,
                    ",\"total_duration\":%lld,\"load_duration\":%lld,\"prompt_eval_count\":%u,"
                    "\"prompt_eval_duration\":%lld,\"eval_count\":%u,\"eval_duration\":%lld}",
-                   (long long)(clock_now_ns() - render->started_ns), ns_of(timing->queue_ms),
-                   choice->prompt_tokens, ns_of(timing->prefill_ms), choice->completion_tokens,
-                   ns_of(timing->decode_ms));
+                   (long long)(clock_now_ns() - render->started_ns + render->load_ns),
+                   (long long)render->load_ns + ns_of(timing->queue_ms), choice->prompt_tokens,
+                   ns_of(timing->prefill_ms), choice->completion_tokens, ns_of(timing->decode_ms));
 }
 
 static void begin(struct api_render *render, struct buf *out)
@@ -113,49 +149,91 @@ static void begin(struct api_render *render, struct buf *out)
     (void)out;
 }
 
-static void add_text(const struct api_render *render, bool is_chat, struct str text,
-                     const struct engine_token *tokens, size_t token_count, struct buf *out)
+/* The call that a CALL_END of a stream ends: the request keeps it, since it is told as a whole. */
+static void add_ended_call(const struct api_choice *choice, uint32_t call, struct buf *out)
 {
-    add_head(render, is_chat, text, out);
-    add_logprobs(render, tokens, token_count, out);
+    for (size_t i = 0, at = 0; i < choice->part_count; i++) {
+        if (choice->parts[i].kind == GEN_PART_CALL && at++ == call) {
+            add_call(&choice->parts[i], call, out);
+        }
+    }
+}
+
+static void add_said(const struct api_render *render, bool is_chat, const struct said *said,
+                     const struct gen_event *event, size_t *tokens_left, struct buf *out)
+{
+    add_head(render, is_chat, said, out);
+    add_logprobs(render, event->tokens, *tokens_left, out);
+    *tokens_left = 0;
     buf_add_text(out, ",\"done\":false}\n");
 }
 
-static void add_event(const struct api_render *render, bool is_chat, const struct gen_event *event,
-                      struct buf *out)
+static void add_event(const struct api_render *render, bool is_chat, size_t index,
+                      const struct gen_event *event, struct buf *out)
 {
     size_t tokens_left = event->token_count;
     for (size_t i = 0; i < event->part_count; i++) {
-        if (event->parts[i].kind == GEN_PART_TEXT) {
-            add_text(render, is_chat, event->parts[i].text, event->tokens, tokens_left, out);
-            tokens_left = 0;
+        const struct gen_part *part = &event->parts[i];
+        struct buf calls = {0};
+        struct said said = {0};
+        if (part->kind == GEN_PART_TEXT) {
+            said.text = part->text;
+        } else if (part->kind == GEN_PART_REASONING) {
+            said.thinking = part->text;
+        } else if (part->kind == GEN_PART_CALL_END) {
+            add_ended_call(&render->choices[index], part->call, &calls);
+            said.calls = buf_view(&calls);
         }
+        if (said.text.len || said.thinking.len || said.calls.len) {
+            add_said(render, is_chat, &said, event, &tokens_left, out);
+        }
+        out->failed = out->failed || calls.failed;
+        buf_deinit(&calls);
     }
-    if (tokens_left > 0) {
-        add_text(render, is_chat, (struct str){0}, event->tokens, tokens_left, out);
+    if (tokens_left > 0 && event->tokens) {
+        struct said nothing = {0};
+        add_said(render, is_chat, &nothing, event, &tokens_left, out);
     }
 }
 
 static void add_end(struct api_render *render, bool is_chat, struct buf *out)
 {
-    add_head(render, is_chat, (struct str){0}, out);
+    struct said nothing = {0};
+    add_head(render, is_chat, &nothing, out);
     add_figures(render, is_chat, out);
     buf_add_char(out, '\n');
+}
+
+/* A model was loaded or unloaded; nothing else was asked for. */
+static void add_dry(const struct api_render *render, bool is_chat, struct buf *out)
+{
+    struct said nothing = {0};
+    add_head(render, is_chat, &nothing, out);
+    buf_add_format(out, ",\"done\":true,\"done_reason\":\"%s\"}",
+                   render->request->only_unloads ? "unload" : "load");
 }
 
 static void add_whole(struct api_render *render, bool is_chat, struct buf *out)
 {
     if (render->request->is_dry) {
-        add_head(render, is_chat, (struct str){0}, out);
-        buf_add_text(out, ",\"done\":true,\"done_reason\":\"load\"}");
+        add_dry(render, is_chat, out);
         return;
     }
     const struct api_choice *choice = &render->choices[0];
-    struct buf text = {0};
+    struct buf text = {0}, thinking = {0}, calls = {0};
     api_choice_join(choice, GEN_PART_TEXT, &text);
-    render->failed = render->failed || text.failed;
-    add_head(render, is_chat, buf_view(&text), out);
+    api_choice_join(choice, GEN_PART_REASONING, &thinking);
+    for (size_t i = 0, at = 0; i < choice->part_count; i++) {
+        if (choice->parts[i].kind == GEN_PART_CALL) {
+            add_call(&choice->parts[i], at++, &calls);
+        }
+    }
+    struct said said = {buf_view(&text), buf_view(&thinking), buf_view(&calls)};
+    render->failed = render->failed || text.failed || thinking.failed || calls.failed;
+    add_head(render, is_chat, &said, out);
     buf_deinit(&text);
+    buf_deinit(&thinking);
+    buf_deinit(&calls);
     add_logprobs(render, choice->tokens, choice->token_count, out);
     add_figures(render, is_chat, out);
 }
@@ -170,8 +248,7 @@ static void broken(struct api_render *render, const struct err *failure, struct 
 static void generate_event(struct api_render *render, size_t choice, const struct gen_event *event,
                            struct buf *out)
 {
-    (void)choice; /* there is one */
-    add_event(render, false, event, out);
+    add_event(render, false, choice, event, out);
 }
 
 static void generate_end(struct api_render *render, struct buf *out)
@@ -187,8 +264,7 @@ static void generate_whole(struct api_render *render, struct buf *out)
 static void chat_event(struct api_render *render, size_t choice, const struct gen_event *event,
                        struct buf *out)
 {
-    (void)choice;
-    add_event(render, true, event, out);
+    add_event(render, true, choice, event, out);
 }
 
 static void chat_end(struct api_render *render, struct buf *out)

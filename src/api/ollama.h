@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 
+#include "api/call.h"
 #include "api/fields.h"
 #include "api/render.h"
 #include "base/buf.h"
@@ -29,13 +30,26 @@ extern const struct api_field *const api_ollama_generate_tables[];
 extern const struct api_field *const api_ollama_chat_tables[];
 extern const struct api_field *const api_ollama_show_tables[];
 
-/* The handlers of "options", of "keep_alive", and of "messages" of a chat. */
+extern const struct api_field api_ollama_message_fields[];
+
+/* The handlers of "options", "keep_alive", "messages" and "tools"; and of fields that may only be
+ * empty. */
 bool api_ollama_options(struct gen_request *request, const struct api_field *field,
                         const json_t *value, struct err *err);
 bool api_ollama_keep_alive(struct gen_request *request, const struct api_field *field,
                            const json_t *value, struct err *err);
 bool api_ollama_messages(struct gen_request *request, const struct api_field *field,
                          const json_t *value, struct err *err);
+bool api_ollama_tools(struct gen_request *request, const struct api_field *field,
+                      const json_t *value, struct err *err);
+bool api_ollama_empty(struct gen_request *request, const struct api_field *field,
+                      const json_t *value, struct err *err);
+
+/* Appends {"role","content"} to request->messages; false without memory. */
+bool api_ollama_add_message(struct gen_request *request, const char *role, const json_t *content);
+
+/* "1h15m30.5s", "300", "-1": a Go duration, or seconds; ROUTE_KEEP_FOREVER for negative ones. */
+bool api_ollama_duration(struct str text, int64_t *ns);
 
 /* GET /api/version, /api/tags, /api/ps. */
 void api_ollama_version(struct buf *out);
@@ -47,7 +61,6 @@ void api_ollama_details(const struct route_entry *entry, struct buf *out);
 void api_ollama_time(int64_t seconds, struct buf *out);
 
 /* POST /api/show. Reads the file of a model that is not loaded. */
-bool api_ollama_show(struct route_registry *registry, struct str body, struct buf *out,
-                     struct err *err);
+api_call_fn api_ollama_show;
 
 #endif

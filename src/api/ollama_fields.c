@@ -1,4 +1,5 @@
-/* Bodies of POST /api/generate and /api/chat: fields and messages. */
+/* Bodies of POST /api/generate and /api/chat: their fields. Messages and tools are read in
+ * ollama_messages.c, options and keep_alive in ollama_options.c. */
 #include <stdio.h>
 
 #include "api/ollama.h"
@@ -18,9 +19,9 @@ static bool refuse(const struct api_field *field, struct err *err)
                          field->name, field->note);
 }
 
-/* Values that say nothing pass: "", [], false where they are such. */
-static bool apply_empty(struct gen_request *request, const struct api_field *field,
-                        const json_t *value, struct err *err)
+/* Values that say nothing pass: "" and []. */
+bool api_ollama_empty(struct gen_request *request, const struct api_field *field,
+                      const json_t *value, struct err *err)
 {
     (void)request;
     bool is_empty = (json_is_string(value) && json_string_length(value) == 0) ||
@@ -42,16 +43,48 @@ static bool apply_never(struct gen_request *request, const struct api_field *fie
 static bool apply_think(struct gen_request *request, const struct api_field *field,
                         const json_t *value, struct err *err)
 {
-    if (!json_is_false(value)) {
-        return json_is_true(value) || json_is_string(value)
-                   ? refuse(field, err)
-                   : api_type_error(field->name, "a boolean or a level", value, err);
+    static const char *const levels[] = {"low", "medium", "high", "max"};
+    struct str level = json_str(value);
+    if (json_is_boolean(value)) {
+        request->reasoning.mode = json_is_true(value) ? GEN_REASONING_ON : GEN_REASONING_OFF;
+        return true;
     }
-    if (!request->own_kwargs) {
-        request->own_kwargs = json_pack("{s:b}", "enable_thinking", 0);
-        request->template_kwargs = request->own_kwargs;
+    if (!json_is_string(value)) {
+        return api_type_error(field->name, "a boolean or a level", value, err);
     }
-    return request->own_kwargs || err_set_memory(err, 64);
+    for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
+        if (str_eq(level, str_of(levels[i]))) {
+            request->reasoning.mode = GEN_REASONING_ON;
+            request->reasoning.effort = level;
+            return true;
+        }
+    }
+    return err_set_param(err, ERR_INVALID, field->name,
+                         "'think' must be true, false, 'low', 'medium', 'high' or 'max'");
+}
+
+/* "json", a schema, or "" for neither. */
+static bool apply_format(struct gen_request *request, const struct api_field *field,
+                         const json_t *value, struct err *err)
+{
+    struct str word = json_str(value);
+    char quoted[STR_QUOTE_MAX];
+    if (json_is_object(value)) {
+        request->format = GEN_FORMAT_SCHEMA;
+        request->schema = value;
+        request->schema_strict = true;
+        return true;
+    }
+    if (!json_is_string(value)) {
+        return api_type_error(field->name, "'json' or a schema", value, err);
+    }
+    if (str_eq(word, STR("json"))) {
+        request->format = GEN_FORMAT_JSON_OBJECT;
+        return true;
+    }
+    return word.len == 0 ||
+           err_set_param(err, ERR_INVALID, field->name, "'%s' is no format; 'json' and schemas are",
+                         str_quote(quoted, word));
 }
 
 static const struct api_field common_fields[] = {
@@ -64,17 +97,15 @@ static const struct api_field common_fields[] = {
     {.name = "keep_alive",
      .kind = API_CUSTOM,
      .apply = api_ollama_keep_alive,
-     .note = "models stay loaded; 0, which would unload one, is refused"},
+     .note = "seconds or a duration; negative: for ever; 0: unloaded when nobody uses it"},
     {.name = "format",
      .kind = API_CUSTOM,
-     .apply = apply_empty,
-     .is_limited = true,
-     .note = "no format can be enforced yet"},
+     .apply = apply_format,
+     .note = "'json' or a JSON schema; answers are valid by construction"},
     {.name = "think",
      .kind = API_CUSTOM,
      .apply = apply_think,
-     .is_limited = true,
-     .note = "thinking cannot be separated yet; false tells the template so"},
+     .note = "true, false, or a level, told to the template"},
     {.name = "logprobs", .kind = API_BOOL, .offset = SLOT(wants_logprobs)},
     {.name = "top_logprobs", .kind = API_U32, .offset = SLOT(top_logprobs), .max = ENGINE_TOP_MAX},
     {.name = "truncate",
@@ -87,6 +118,12 @@ static const struct api_field common_fields[] = {
      .apply = apply_never,
      .is_limited = true,
      .note = "an answer ends with the context; nothing is dropped from it"},
+    {.name = "stream_interval",
+     .kind = API_U32,
+     .offset = SLOT(stream_interval),
+     .min = 1,
+     .max = 4096,
+     .note = "an extension: tokens per line"},
     {0},
 };
 
@@ -148,19 +185,17 @@ static const struct api_field generate_fields[] = {
      .note = "as an earlier answer gave it"},
     {.name = "suffix",
      .kind = API_CUSTOM,
-     .apply = apply_empty,
-     .is_limited = true,
-     .note = "text cannot be filled in yet"},
+     .apply = apply_text,
+     .note = "what comes behind the answer, for models with tokens for that"},
     {.name = "images",
      .kind = API_CUSTOM,
-     .apply = apply_empty,
+     .apply = api_ollama_empty,
      .is_limited = true,
      .note = "models here see no images"},
     {.name = "template",
-     .kind = API_CUSTOM,
-     .apply = apply_empty,
-     .is_limited = true,
-     .note = "the model's own chat template is used; write the whole prompt with 'raw'"},
+     .kind = API_TEXT,
+     .offset = SLOT(template_text),
+     .note = "a Jinja template instead of the model's own"},
     REFUSED("width", "models here make no images"),
     REFUSED("height", "models here make no images"),
     REFUSED("steps", "models here make no images"),
@@ -189,6 +224,7 @@ static bool finish(struct gen_request *request, const char *path, bool is_empty,
                              "'top_logprobs' needs 'logprobs' to be true");
     }
     request->is_dry = is_empty;
+    request->only_unloads = is_empty && request->has_keep && request->keep_ns == 0;
     if (is_empty) {
         request->stream = false; /* a load has one answer in both cases */
         return true;
@@ -202,7 +238,7 @@ static bool finish(struct gen_request *request, const char *path, bool is_empty,
     return true;
 }
 
-static bool add_message(struct gen_request *request, const char *role, const json_t *content)
+bool api_ollama_add_message(struct gen_request *request, const char *role, const json_t *content)
 {
     json_t *message = json_object();
     return json_object_set_new(message, "role", json_string(role)) == 0 &&
@@ -220,6 +256,7 @@ bool api_ollama_parse_generate(struct gen_request *request, struct str body, str
     }
     const json_t *prompt = json_object_get(request->body, "prompt");
     const json_t *system = json_object_get(request->body, "system");
+    const json_t *suffix = json_object_get(request->body, "suffix");
     bool is_raw = json_is_true(json_object_get(request->body, "raw"));
     struct str text = json_str(prompt);
     if (!finish(request, "prompt", text.len == 0, err)) {
@@ -228,117 +265,37 @@ bool api_ollama_parse_generate(struct gen_request *request, struct str body, str
     if (request->is_dry) {
         return true;
     }
-    if (is_raw) {
-        if (json_str(system).len > 0 || request->prefix.count > 0) {
-            return err_set_param(err, ERR_INVALID, "raw",
-                                 "'raw' does not go with 'system' or 'context'");
+    if (is_raw || json_str(suffix).len > 0) {
+        const char *name = is_raw ? "raw" : "suffix";
+        if (json_str(system).len > 0 || request->prefix.count > 0 || request->template_text.len) {
+            return err_set_param(err, ERR_INVALID, name,
+                                 "'%s' does not go with 'system', 'template' or 'context'", name);
         }
         request->kind = GEN_TEXT;
         request->prompts[0].text = text;
-        request->prompts[0].parses_special = true;
+        request->prompts[0].parses_special = is_raw;
+        request->prompts[0].has_suffix = json_str(suffix).len > 0;
+        request->prompts[0].suffix = json_str(suffix);
         return true;
     }
     request->keeps_text = true; /* for the context that the answer ends with */
     request->messages = json_array();
-    bool ok = json_str(system).len == 0 || add_message(request, "system", system);
-    return (ok && add_message(request, "user", prompt)) || err_set_memory(err, text.len);
+    bool ok = json_str(system).len == 0 || api_ollama_add_message(request, "system", system);
+    return (ok && api_ollama_add_message(request, "user", prompt)) || err_set_memory(err, text.len);
 }
 
 /* ---- chat ---- */
-
-static bool message_role(struct gen_request *request, const struct api_field *field,
-                         const json_t *value, struct err *err)
-{
-    char quoted[STR_QUOTE_MAX];
-    struct str role = json_str(value);
-    (void)request;
-    if (!json_is_string(value)) {
-        return api_type_error(field->name, "a string", value, err);
-    }
-    if (str_eq(role, STR("tool"))) {
-        return err_set_param(err, ERR_UNSUPPORTED, field->name,
-                             "messages of role 'tool' are not supported: this server does not call "
-                             "tools yet");
-    }
-    return str_eq(role, STR("system")) || str_eq(role, STR("user")) ||
-           str_eq(role, STR("assistant")) ||
-           err_set_param(err, ERR_INVALID, field->name,
-                         "invalid role '%s': must be system, user or assistant",
-                         str_quote(quoted, role));
-}
-
-static const struct api_field message_fields[] = {
-    {.name = "role", .kind = API_CUSTOM, .apply = message_role, .is_required = true},
-    {.name = "content", .kind = API_CUSTOM, .apply = apply_text},
-    {.name = "thinking", .kind = API_CUSTOM, .apply = apply_text},
-    {.name = "images",
-     .kind = API_CUSTOM,
-     .apply = apply_empty,
-     .is_limited = true,
-     .note = "models here see no images"},
-    {.name = "tool_calls",
-     .kind = API_CUSTOM,
-     .apply = apply_empty,
-     .is_limited = true,
-     .note = "this server does not call tools yet"},
-    {.name = "tool_name",
-     .kind = API_CUSTOM,
-     .apply = apply_empty,
-     .is_limited = true,
-     .note = "this server does not call tools yet"},
-    {0},
-};
-
-static bool read_message(struct gen_request *request, const json_t *given, struct err *err)
-{
-    static const struct api_field *const tables[] = {message_fields, NULL};
-    if (!json_is_object(given)) {
-        return api_type_error("", "an object", given, err);
-    }
-    if (!api_fields_apply(request, given, tables, err)) {
-        return false;
-    }
-    const json_t *role = json_object_get(given, "role"),
-                 *content = json_object_get(given, "content");
-    const json_t *thinking = json_object_get(given, "thinking");
-    if (!json_is_string(content)) {
-        return err_set_param(err, ERR_MISSING, "content", "a message needs 'content'");
-    }
-    if (!add_message(request, json_string_value(role), content)) {
-        return err_set_memory(err, json_string_length(content));
-    }
-    json_t *message = json_array_get(request->messages, json_array_size(request->messages) - 1);
-    return json_str(thinking).len == 0 ||
-           json_object_set(message, "reasoning_content", (json_t *)(uintptr_t)thinking) == 0 ||
-           err_set_memory(err, json_string_length(thinking));
-}
-
-bool api_ollama_messages(struct gen_request *request, const struct api_field *field,
-                         const json_t *value, struct err *err)
-{
-    if (!json_is_array(value)) {
-        return api_type_error(field->name, "an array", value, err);
-    }
-    request->messages = json_array();
-    for (size_t i = 0; i < json_array_size(value); i++) {
-        if (!read_message(request, json_array_get(value, i), err)) {
-            return err_wrap_param(err, "messages[%zu]", i);
-        }
-    }
-    return true;
-}
 
 static const struct api_field chat_fields[] = {
     {.name = "messages",
      .kind = API_CUSTOM,
      .apply = api_ollama_messages,
-     .note = "role (system, user, assistant), content, thinking; a final assistant message is "
-             "continued; an empty list loads the model"},
+     .note = "fields of a message see below; a final assistant message is continued; an empty list "
+             "loads the model"},
     {.name = "tools",
      .kind = API_CUSTOM,
-     .apply = apply_empty,
-     .is_limited = true,
-     .note = "this server does not call tools yet"},
+     .apply = api_ollama_tools,
+     .note = "functions, as OpenAI's chat has them"},
     {0},
 };
 
@@ -353,6 +310,7 @@ bool api_ollama_parse_chat(struct gen_request *request, struct str body, struct 
     }
     size_t count = json_array_size(request->messages);
     const json_t *last = count ? json_array_get(request->messages, count - 1) : NULL;
+    request->keeps_text = request->tools != NULL; /* a call is told as a whole */
     request->continues_final = str_eq(json_str(json_object_get(last, "role")), STR("assistant")) &&
                                str_trim(json_str(json_object_get(last, "content"))).len > 0;
     return finish(request, "messages", count == 0, err);

@@ -253,55 +253,67 @@ bool api_ollama_options(struct gen_request *request, const struct api_field *fie
 
 /* ---- keep_alive ---- */
 
-/* A Go duration, "1h15m30.5s", or "0" or "-1". */
-static bool parse_duration(struct str text, bool *is_zero)
+/* "1.5" of a unit of so many nanoseconds, added to *ns; too much is the largest there is. */
+static bool add_part(struct str number, double unit_ns, int64_t *ns)
 {
-    static const char *const units[] = {"ns", "us", "\xc2\xb5s", "ms", "s", "m", "h"};
-    bool any_digit = false;
-    *is_zero = true;
-    if (!str_eat(&text, STR("-"))) {
+    double value;
+    if (!str_to_f64(number, &value)) {
+        return false;
+    }
+    double sum = (double)*ns + value * unit_ns;
+    *ns = sum >= 9.2e18 ? INT64_MAX : (int64_t)sum;
+    return true;
+}
+
+bool api_ollama_duration(struct str text, int64_t *ns)
+{
+    static const struct unit {
+        const char *name;
+        double ns;
+    } units[] = {{"ns", 1},  {"us", 1e3}, {"\xc2\xb5s", 1e3}, {"ms", 1e6},
+                 {"s", 1e9}, {"m", 60e9}, {"h", 3600e9}};
+    bool is_negative = str_eat(&text, STR("-")), any = false;
+    *ns = 0;
+    if (!is_negative) {
         str_eat(&text, STR("+"));
     }
     while (text.len > 0) {
-        size_t at = 0, dots = 0;
-        while (at < text.len && ((text.ptr[at] >= '0' && text.ptr[at] <= '9') ||
-                                 (text.ptr[at] == '.' && dots++ == 0))) {
-            *is_zero = *is_zero && (text.ptr[at] == '0' || text.ptr[at] == '.');
-            at++;
+        size_t digits = 0;
+        while (digits < text.len &&
+               ((text.ptr[digits] >= '0' && text.ptr[digits] <= '9') || text.ptr[digits] == '.')) {
+            digits++;
         }
-        if (at == dots) {
-            return false;
-        }
-        any_digit = true;
-        text = str_slice(text, at, text.len);
-        bool has_unit = text.len == 0; /* a bare number is seconds */
-        for (size_t i = 0; !has_unit && i < sizeof units / sizeof *units; i++) {
-            struct str rest = text;
-            bool is_end =
-                str_eat(&rest, str_of(units[i])) &&
-                (rest.len == 0 || (rest.ptr[0] >= '0' && rest.ptr[0] <= '9') || rest.ptr[0] == '.');
+        struct str number = str_slice(text, 0, digits), rest = str_slice(text, digits, text.len);
+        double unit_ns = rest.len == 0 && !any ? 1e9 : 0; /* a bare number is seconds */
+        for (size_t i = 0; unit_ns <= 0 && i < sizeof units / sizeof *units; i++) {
+            struct str behind = rest;
+            bool is_end = str_eat(&behind, str_of(units[i].name)) &&
+                          (behind.len == 0 || (behind.ptr[0] >= '0' && behind.ptr[0] <= '9') ||
+                           behind.ptr[0] == '.');
             if (is_end) {
-                text = rest;
-                has_unit = true;
+                unit_ns = units[i].ns;
+                rest = behind;
             }
         }
-        if (!has_unit) {
+        if (unit_ns <= 0 || !add_part(number, unit_ns, ns)) {
             return false;
         }
+        any = true;
+        text = rest;
     }
-    return any_digit;
+    if (is_negative && *ns > 0) {
+        *ns = ROUTE_KEEP_FOREVER;
+    }
+    return any;
 }
 
-/* A model stays loaded as long as the server runs, so any time it shall stay at least is granted;
- * that it shall go at once is not. */
+/* How long the model stays loaded after this request. */
 bool api_ollama_keep_alive(struct gen_request *request, const struct api_field *field,
                            const json_t *value, struct err *err)
 {
-    bool is_zero = false;
-    (void)request;
     if (json_is_string(value)) {
         char quoted[STR_QUOTE_MAX];
-        if (!parse_duration(json_str(value), &is_zero)) {
+        if (!api_ollama_duration(json_str(value), &request->keep_ns)) {
             return err_set_param(err, ERR_INVALID, field->name,
                                  "invalid duration '%s' in 'keep_alive': write \"5m\", \"1h30m\", "
                                  "or a number of seconds",
@@ -309,11 +321,12 @@ bool api_ollama_keep_alive(struct gen_request *request, const struct api_field *
         }
     } else if (json_is_number(value)) {
         double seconds = json_number_value(value);
-        is_zero = seconds >= 0 && seconds <= 0;
+        request->keep_ns = seconds < 0        ? ROUTE_KEEP_FOREVER
+                           : seconds >= 9.2e9 ? INT64_MAX
+                                              : (int64_t)(seconds * 1e9);
     } else {
         return api_type_error(field->name, "a duration or a number of seconds", value, err);
     }
-    return !is_zero || err_set_param(err, ERR_UNSUPPORTED, field->name,
-                                     "'keep_alive' of 0 is not supported: models are loaded when "
-                                     "the server starts and cannot be unloaded");
+    request->has_keep = true;
+    return true;
 }

@@ -320,21 +320,16 @@ static bool show(struct route_registry *registry, const struct gen_request *requ
     return ok;
 }
 
-bool api_ollama_show(struct route_registry *registry, struct str body, struct buf *out,
-                     struct err *err)
+bool api_ollama_show(struct api_call *call, struct err *err)
 {
     struct gen_request request;
     api_request_init(&request, GEN_CHAT);
-    request.is_tagged = true;
-    bool ok = api_request_read(&request, body, err) &&
+    bool ok = api_request_read(&request, call->body, err) &&
               api_fields_apply(&request, request.body, api_ollama_show_tables, err);
     if (ok && request.model.len == 0) {
         ok = err_set_param(err, ERR_MISSING, "model", "missing required parameter: 'model'");
     }
-    ok = ok && show(registry, &request, out, err);
-    if (!ok) {
-        buf_clear(out);
-    }
+    ok = ok && show(call->registry, &request, &call->out, err);
     api_request_deinit(&request);
     return ok;
 }

@@ -34,7 +34,24 @@ static void bodies(void **state)
     assert_true(request.sampling.repeat_last_n == UINT32_MAX && request.sampling.mirostat);
     api_request_deinit(&request);
     dialect_parses(chat, CHAT ",\"think\":false,\"format\":\"\",\"tools\":[]}", &request);
-    assert_true(json_is_false(json_object_get(request.template_kwargs, "enable_thinking")));
+    assert_true(request.reasoning.mode == GEN_REASONING_OFF && request.format == GEN_FORMAT_TEXT);
+    assert_true(!request.tools && !request.keeps_text);
+    api_request_deinit(&request);
+    dialect_parses(
+        chat, CHAT ",\"think\":\"high\",\"format\":{\"type\":\"integer\"},\"stream_interval\":4}",
+        &request);
+    assert_true(request.reasoning.mode == GEN_REASONING_ON && request.stream_interval == 4);
+    assert_true(str_eq(request.reasoning.effort, STR("high")));
+    assert_true(request.format == GEN_FORMAT_SCHEMA && request.schema && request.schema_strict);
+    api_request_deinit(&request);
+    dialect_parses(generate, TEXT ",\"format\":\"json\",\"think\":true,\"template\":\"t\"}",
+                   &request);
+    assert_true(request.format == GEN_FORMAT_JSON_OBJECT &&
+                str_eq(request.template_text, STR("t")));
+    api_request_deinit(&request);
+    dialect_parses(generate, TEXT ",\"suffix\":\"y\"}", &request);
+    assert_true(request.kind == GEN_TEXT && request.prompts[0].has_suffix);
+    assert_true(str_eq(request.prompts[0].suffix, STR("y")) && !request.prompts[0].parses_special);
     api_request_deinit(&request);
     dialect_parses(chat,
                    "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"},"
@@ -47,31 +64,92 @@ static void bodies(void **state)
     api_request_deinit(&request);
 }
 
+/* Calls without ids are numbered; a tool's message answers the first open one of its name. */
+static void calls(void **state)
+{
+    struct gen_request request;
+    struct buf tools = {0};
+    (void)state;
+    dialect_parses(
+        chat,
+        "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"},"
+        "{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":["
+        "{\"function\":{\"name\":\"f\",\"arguments\":{\"a\":[1]}}},"
+        "{\"id\":\"own\",\"function\":{\"index\":1,\"name\":\"g\",\"arguments\":{}}},"
+        "{\"function\":{\"name\":\"f\"}}]},"
+        "{\"role\":\"tool\",\"tool_name\":\"g\",\"content\":\"1\"},"
+        "{\"role\":\"tool\",\"tool_name\":\"f\",\"content\":\"2\"},"
+        "{\"role\":\"tool\",\"content\":\"3\"},{\"role\":\"tool\",\"content\":\"4\"}],"
+        "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{}}}]}",
+        &request);
+    dialect_expects_messages(
+        &request,
+        "[{\"role\":\"user\",\"content\":\"x\"},{\"role\":\"assistant\",\"content\":\"\",\"tool_"
+        "calls\":["
+        "{\"id\":\"call_0\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{"
+        "\\\"a\\\":[1]}\"}},"
+        "{\"id\":\"own\",\"type\":\"function\",\"function\":{\"name\":\"g\",\"arguments\":\"{}\"}},"
+        "{\"id\":\"call_2\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{}"
+        "\"}}]},"
+        "{\"role\":\"tool\",\"content\":\"1\",\"name\":\"g\",\"tool_call_id\":\"own\"},"
+        "{\"role\":\"tool\",\"content\":\"2\",\"name\":\"f\",\"tool_call_id\":\"call_0\"},"
+        "{\"role\":\"tool\",\"content\":\"3\",\"tool_call_id\":\"call_2\"},"
+        "{\"role\":\"tool\",\"content\":\"4\"}]");
+    json_write(&tools, request.tools);
+    assert_string_equal(
+        tools.ptr, "[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{}}}]");
+    assert_true(request.keeps_text);
+    buf_deinit(&tools);
+    api_request_deinit(&request);
+}
+
 static void loads(void **state)
 {
-    static const char *const keep[] = {"\"5m\"", "\"1h30m\"", "\"1.5h\"", "300",
-                                       "-1",     "\"-1m\"",   "\"10\"",   "null"};
-    static const char *const bad[] = {"\"\"", "\"m\"", "\"5x\"", "\"5 m\"",
-                                      "true", "\".\"", "\"-\""};
-    static const char *const zero[] = {"0", "\"0\"", "\"0s\"", "\"0h0m0.0s\"", "0.0"};
+    static const struct {
+        const char *text;
+        int64_t ns;
+    } keep[] = {{"\"5m\"", 300000000000},
+                {"\"1h30m\"", 5400000000000},
+                {"\"1.5h\"", 5400000000000},
+                {"300", 300000000000},
+                {"-1", ROUTE_KEEP_FOREVER},
+                {"\"-1m\"", ROUTE_KEEP_FOREVER},
+                {"\"10\"", 10000000000},
+                {"0.5", 500000000},
+                {"1e300", INT64_MAX},
+                {"\"9999999999h\"", INT64_MAX},
+                {"\"2ms3us4ns\"", 2003004},
+                {"\"1\xc2\xb5s\"", 1000},
+                {"0", 0},
+                {"\"0\"", 0},
+                {"\"0s\"", 0},
+                {"\"0h0m0.0s\"", 0},
+                {"0.0", 0},
+                {"\"-0\"", 0}};
+    static const char *const bad[] = {"\"\"",  "\"m\"", "\"5x\"",  "\"5 m\"",   "true",
+                                      "\".\"", "\"-\"", "\"5m5\"", "\"1..5h\"", "[]"};
     char body[96];
     struct gen_request request;
     (void)state;
     for (size_t i = 0; i < sizeof keep / sizeof *keep; i++) {
-        snprintf(body, sizeof body, "{\"model\":\"m\",\"keep_alive\":%s}", keep[i]);
+        snprintf(body, sizeof body, "{\"model\":\"m\",\"keep_alive\":%s}", keep[i].text);
         dialect_parses(i % 2 ? chat : generate, body, &request);
         assert_true(request.is_dry && !request.stream && api_request_choices(&request) == 0);
+        assert_true(request.has_keep && request.keep_ns == keep[i].ns);
+        assert_int_equal(request.only_unloads, keep[i].ns == 0);
         api_request_deinit(&request);
     }
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         snprintf(body, sizeof body, "{\"model\":\"m\",\"keep_alive\":%s}", bad[i]);
-        dialect_refuses(chat, body, strcmp(bad[i], "true") == 0 ? ERR_TYPE : ERR_INVALID,
-                        "keep_alive");
+        bool is_type = bad[i][0] == 't' || bad[i][0] == '[';
+        dialect_refuses(chat, body, is_type ? ERR_TYPE : ERR_INVALID, "keep_alive");
     }
-    for (size_t i = 0; i < sizeof zero / sizeof *zero; i++) {
-        snprintf(body, sizeof body, "{\"model\":\"m\",\"keep_alive\":%s}", zero[i]);
-        dialect_refuses(generate, body, ERR_UNSUPPORTED, "keep_alive");
-    }
+    dialect_parses(chat, "{\"model\":\"m\",\"keep_alive\":null}", &request);
+    assert_true(request.is_dry && !request.has_keep && !request.only_unloads);
+    api_request_deinit(&request);
+    dialect_parses(generate, TEXT ",\"keep_alive\":0}", &request);
+    assert_true(!request.is_dry && request.has_keep && !request.only_unloads);
+    api_request_deinit(&request);
 }
 
 static void refused_bodies(void **state)
@@ -88,17 +166,29 @@ static void refused_bodies(void **state)
     dialect_refuses(generate, TEXT ",\"context\":[1,-1]}", ERR_INVALID, "context[1]");
     dialect_refuses(generate, TEXT ",\"context\":[\"1\"]}", ERR_TYPE, "context[0]");
     dialect_refuses(generate, TEXT ",\"raw\":true,\"context\":[1]}", ERR_INVALID, "raw");
-    dialect_refuses(generate, TEXT ",\"suffix\":\"y\"}", ERR_UNSUPPORTED, "suffix");
+    dialect_refuses(generate, TEXT ",\"suffix\":\"y\",\"system\":\"s\"}", ERR_INVALID, "suffix");
+    dialect_refuses(generate, TEXT ",\"images\":[\"aGk=\"]}", ERR_UNSUPPORTED, "images");
     dialect_refuses(generate, "{\"prompt\":\"x\"}", ERR_MISSING, "model");
     dialect_refuses(generate, TEXT ",\"messages\":[]}", ERR_UNKNOWN, "messages");
-    dialect_refuses(chat, CHAT ",\"format\":\"json\"}", ERR_UNSUPPORTED, "format");
-    dialect_refuses(chat, CHAT ",\"think\":\"high\"}", ERR_UNSUPPORTED, "think");
+    dialect_refuses(chat, CHAT ",\"format\":\"xml\"}", ERR_INVALID, "format");
+    dialect_refuses(chat, CHAT ",\"format\":1}", ERR_TYPE, "format");
+    dialect_refuses(chat, CHAT ",\"think\":\"hard\"}", ERR_INVALID, "think");
+    dialect_refuses(chat, CHAT ",\"tools\":[{\"type\":\"x\"}]}", ERR_UNSUPPORTED, "tools[0].type");
+    dialect_refuses(chat, CHAT ",\"tools\":[{\"type\":\"function\",\"function\":{}}]}", ERR_MISSING,
+                    "tools[0].function.name");
+    dialect_refuses(chat,
+                    "{\"model\":\"m\",\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[{}]}]}",
+                    ERR_MISSING, "messages[0].tool_calls[0].function");
+    dialect_refuses(chat,
+                    "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"\","
+                    "\"images\":[\"aGk=\"]}]}",
+                    ERR_UNSUPPORTED, "messages[0].images");
     dialect_refuses(chat, CHAT ",\"think\":1}", ERR_TYPE, "think");
     dialect_refuses(chat, CHAT ",\"top_logprobs\":1}", ERR_INVALID, "top_logprobs");
     dialect_refuses(chat, "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":1}]}",
                     ERR_TYPE, "messages[0].content");
-    dialect_refuses(chat, "{\"model\":\"m\",\"messages\":[{\"role\":\"tool\",\"content\":\"\"}]}",
-                    ERR_UNSUPPORTED, "messages[0].role");
+    dialect_refuses(chat, "{\"model\":\"m\",\"messages\":[{\"role\":\"x\",\"content\":\"\"}]}",
+                    ERR_INVALID, "messages[0].role");
 }
 
 static void memory_runs_out(void **state)
@@ -145,6 +235,9 @@ static void answers(void **state)
     dialect_play(generate, "{\"model\":\"m\"}", fixture->text, pieces, done, &out);
     assert_true(has(&out, "\"response\":\"\",\"done\":true,\"done_reason\":\"load\"}"));
     buf_clear(&out);
+    dialect_play(generate, "{\"model\":\"m\",\"keep_alive\":0}", fixture->text, pieces, done, &out);
+    assert_true(has(&out, "\"response\":\"\",\"done\":true,\"done_reason\":\"unload\"}"));
+    buf_clear(&out);
     dialect_play(chat, "{\"model\":\"m\",\"messages\":[]}", fixture->text, pieces, done, &out);
     assert_true(has(&out, "\"content\":\"\"},\"done\":true,\"done_reason\":\"load\"}"));
     buf_deinit(&out);
@@ -153,9 +246,9 @@ static void answers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bodies),         cmocka_unit_test(loads),
-        cmocka_unit_test(refused_bodies), cmocka_unit_test(memory_runs_out),
-        cmocka_unit_test(answers),
+        cmocka_unit_test(bodies),          cmocka_unit_test(calls),
+        cmocka_unit_test(loads),           cmocka_unit_test(refused_bodies),
+        cmocka_unit_test(memory_runs_out), cmocka_unit_test(answers),
     };
     return cmocka_run_group_tests(tests, dialect_fixture_open, dialect_fixture_close);
 }

@@ -69,11 +69,6 @@ void api_openai_timings(const struct api_render *render, struct buf *out)
     add_ms("queue_ms", choice->timing.queue_ms, out);
     add_ms("prompt_ms", choice->timing.prefill_ms, out);
     add_ms("predicted_ms", choice->timing.decode_ms, out);
-    if (choice->drafted_tokens) {
-        buf_add_format(out, ",\"draft_n\":%lu,\"draft_n_accepted\":%lu",
-                       (unsigned long)choice->drafted_tokens,
-                       (unsigned long)choice->accepted_tokens);
-    }
     if (miss->is_there) {
         buf_add_format(out, ",\"near_miss\":{\"position\":%lu,\"id\":%ld,\"text\":",
                        (unsigned long)miss->position, (long)miss->token);
@@ -125,6 +120,17 @@ void api_openai_end(struct api_render *render, const char *object, struct buf *o
 void api_openai_loading(double progress, struct buf *out)
 {
     buf_add_format(out, ": loading the model, %d %%\n\n", (int)(progress * 100));
+}
+
+void api_openai_queued(const struct api_render *render, uint32_t ahead, uint32_t eta_s,
+                       struct buf *out)
+{
+    (void)render;
+    buf_add_format(out, ": queued, %lu before this one", (unsigned long)ahead);
+    if (eta_s) {
+        buf_add_format(out, ", about %lu s", (unsigned long)eta_s);
+    }
+    buf_add_text(out, "\n\n");
 }
 
 void api_openai_broken(struct api_render *render, const struct err *failure, struct buf *out)

@@ -52,11 +52,17 @@ void api_openai_logprob(float logprob, struct buf *out);
 void api_openai_token(const struct api_render *render, const struct engine_logprob *token,
                       struct buf *out);
 
+/* [{...},...]: tokens with their log probabilities and alternatives */
+void api_openai_tokens(const struct api_render *render, const struct engine_token *tokens,
+                       size_t count, struct buf *out);
+
 /* data: [DONE], preceded by the usage chunk of `object` when the client asked for it. */
 void api_openai_end(struct api_render *render, const char *object, struct buf *out);
 
 /* The SSE frame of an error within a stream. */
 void api_openai_loading(double progress, struct buf *out);
+void api_openai_queued(const struct api_render *render, uint32_t ahead, uint32_t eta_s,
+                       struct buf *out);
 void api_openai_broken(struct api_render *render, const struct err *failure, struct buf *out);
 
 #endif

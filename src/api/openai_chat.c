@@ -173,15 +173,10 @@ void api_openai_token(const struct api_render *render, const struct engine_logpr
     buf_add_char(out, ']');
 }
 
-/* ,"logprobs":{"content":[...],"refusal":null} or ,"logprobs":null */
-static void add_logprobs(const struct api_render *render, const struct engine_token *tokens,
-                         size_t count, struct buf *out)
+void api_openai_tokens(const struct api_render *render, const struct engine_token *tokens,
+                       size_t count, struct buf *out)
 {
-    if (!render->request->wants_logprobs) {
-        buf_add_text(out, ",\"logprobs\":null");
-        return;
-    }
-    buf_add_text(out, ",\"logprobs\":{\"content\":[");
+    buf_add_char(out, '[');
     for (size_t i = 0; i < count; i++) {
         buf_add_text(out, i ? ",{" : "{");
         api_openai_token(render, &tokens[i].chosen, out);
@@ -193,7 +188,20 @@ static void add_logprobs(const struct api_render *render, const struct engine_to
         }
         buf_add_text(out, "]}");
     }
-    buf_add_text(out, "],\"refusal\":null}");
+    buf_add_char(out, ']');
+}
+
+/* ,"logprobs":{"content":[...],"refusal":null} or ,"logprobs":null */
+static void add_logprobs(const struct api_render *render, const struct engine_token *tokens,
+                         size_t count, struct buf *out)
+{
+    if (!render->request->wants_logprobs) {
+        buf_add_text(out, ",\"logprobs\":null");
+        return;
+    }
+    buf_add_text(out, ",\"logprobs\":{\"content\":");
+    api_openai_tokens(render, tokens, count, out);
+    buf_add_text(out, ",\"refusal\":null}");
 }
 
 static const char chunk_object[] = "chat.completion.chunk";
@@ -296,6 +304,7 @@ const struct api_dialect api_openai_chat = {
     .end = end,
     .broken = api_openai_broken,
     .loading = api_openai_loading,
+    .queued = api_openai_queued,
     .whole = whole,
     .tables = tables,
 };

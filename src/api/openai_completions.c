@@ -224,6 +224,7 @@ const struct api_dialect api_openai_completions = {
     .end = end,
     .broken = api_openai_broken,
     .loading = api_openai_loading,
+    .queued = api_openai_queued,
     .whole = whole,
     .tables = tables,
 };

@@ -80,7 +80,6 @@ struct api_choice {
     struct str stop_hit; /* the request's stop string that ended it; empty if none did */
     struct engine_timing timing;
     struct engine_near_miss near_miss;
-    uint32_t drafted_tokens, accepted_tokens; /* guesses; those that came true */
     uint32_t prompt_tokens, completion_tokens, cached_tokens;
 };
 
@@ -92,6 +91,7 @@ struct api_render {
     char fingerprint[24];
     int64_t created_s;
     int64_t started_ns; /* clock_now_ns */
+    int64_t load_ns;    /* that the model took to be there, before that */
     struct api_choice *choices;
     size_t choice_count, done_count;
     struct arena arena;
@@ -115,6 +115,10 @@ struct api_dialect {
     /* Streaming, before all that: a sign of life while the model is loaded (0 to 1), that clients
      * do not see as a part of the answer. NULL where there is no such sign. */
     void (*loading)(double progress, struct buf *out);
+    /* The same while it waits for its turn: how many come before, and about how many seconds that
+     * takes, 0 if unknown. */
+    void (*queued)(const struct api_render *render, uint32_t ahead, uint32_t eta_s,
+                   struct buf *out);
     /* Not streaming: the whole answer, once all choices are done. */
     void (*whole)(struct api_render *render, struct buf *out);
 

@@ -1,5 +1,6 @@
 #include "api/request.h"
 
+#include "api/fill.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/os.h"
@@ -21,12 +22,12 @@ void api_request_deinit(struct gen_request *request)
         text_ids_deinit(&request->prompts[i].ids);
     }
     text_ids_deinit(&request->prefix);
-    text_ids_deinit(&request->prediction_ids);
     json_decref(request->tools);
     if (request->release) {
         request->release(request->own);
     }
     json_decref(request->own_kwargs);
+    chat_close(request->own_chat);
     json_decref(request->own_choice);
     json_decref(request->messages);
     json_decref(request->body);
@@ -79,6 +80,23 @@ static bool add_prefix(const struct gen_request *request, const struct text *tex
     return ok;
 }
 
+/* The request's own template, else the definition's, else the model's. */
+static const struct chat *choose_chat(struct gen_request *request, const struct route_local *local,
+                                      struct err *err)
+{
+    const struct chat_params params = {.gguf = route_local_gguf(local),
+                                       .text = route_local_text(local),
+                                       .template_text = request->template_text};
+    if (request->template_text.len) {
+        request->own_chat = chat_open(&params, err);
+        if (!request->own_chat) {
+            err_wrap_param(err, "template");
+        }
+        return request->own_chat;
+    }
+    return request->chat ? request->chat : route_local_chat(local);
+}
+
 static bool prepare_chat(struct gen_request *request, const struct route_local *local,
                          struct err *err)
 {
@@ -87,7 +105,10 @@ static bool prepare_chat(struct gen_request *request, const struct route_local *
                                 .add_generation_prompt = true,
                                 .continues_final = request->continues_final};
     struct text_ids *ids = &request->prompts[0].ids;
-    const struct chat *words = request->chat ? request->chat : route_local_chat(local);
+    const struct chat *words = choose_chat(request, local, err);
+    if (!words) {
+        return false;
+    }
     if (!chat_encode(words, &chat, ids, NULL, err)) {
         if (err->code == ERR_TEMPLATE && err->param[0] == 0) {
             return err_wrap_param(err, "messages");
@@ -140,18 +161,14 @@ bool api_request_prepare(struct gen_request *request, const struct route_local *
         !engine_sampling_check(&request->sampling, vocab_count, err)) {
         return false;
     }
-    if (request->prediction.len &&
-        !text_encode(text, request->prediction, &(struct text_encode_opts){0},
-                     &request->prediction_ids, err)) {
-        return false;
-    }
     for (size_t i = 0; i < request->prompt_count; i++) {
         struct gen_prompt *prompt = &request->prompts[i];
         struct text_encode_opts opts = {.add_special = true,
                                         .parse_special = prompt->parses_special};
         bool ok = request->kind == GEN_CHAT ? prepare_chat(request, local, err)
                   : prompt->is_ids          ? check_ids(prompt, vocab_count, err)
-                                   : text_encode(text, prompt->text, &opts, &prompt->ids, err);
+                  : prompt->has_suffix ? api_fill_encode(route_local_gguf(local), text, prompt, err)
+                                       : text_encode(text, prompt->text, &opts, &prompt->ids, err);
         if (!ok) {
             return false;
         }
@@ -194,8 +211,6 @@ void api_request_engine(const struct gen_request *request, size_t choice, struct
         .prompt_logprobs = request->echo && request->wants_logprobs,
         .id = id,
         .lane = (enum engine_lane)request->lane,
-        .prediction = request->prediction_ids.ids,
-        .prediction_count = request->prediction_ids.count,
     };
     uint32_t room = (uint32_t)(request->ctx_tokens - prompt->ids.count);
     if (request->ctx_tokens && (!out->has_max_tokens || out->max_tokens > room)) {

@@ -61,6 +61,9 @@ struct gen_prompt {
     struct str text;
     bool is_ids;
     bool parses_special; /* the client writes the template: special tokens of the text are such */
+    bool has_suffix;     /* the answer stands between `text` and `suffix` */
+    struct str suffix, begun; /* what follows it; how it begins */
+    const json_t *extra;      /* further files before them, [{"filename","text"}]; NULL */
     struct text_ids ids;
     char path[32]; /* for errors: "prompt", "prompt[3]", "messages" */
 };
@@ -104,7 +107,9 @@ struct gen_request {
     /* chat */
     json_t *messages; /* owned: as the template sees them, in the form of OpenAI's chat (tool_calls
                          of an assistant, role tool, reasoning_content) */
-    const struct chat *chat; /* borrowed: of the model's definition; NULL: the model's own */
+    struct str template_text; /* a template of the request's own; empty: none */
+    struct chat *own_chat;    /* owned: made of it */
+    const struct chat *chat;  /* borrowed: of the model's definition; NULL: the model's own */
     const json_t *template_kwargs;
     json_t *own_kwargs;     /* owned: what the dialect itself tells the template; NULL */
     bool continues_final;   /* the answer goes on in the last message, the assistant's */
@@ -142,11 +147,10 @@ struct gen_request {
     uint32_t top_logprobs;
     uint32_t n;
     enum gen_format format;
-    const json_t *schema;           /* GEN_FORMAT_SCHEMA: in the body */
-    bool schema_strict;             /* keywords that cannot be enforced are refused */
-    struct str grammar;             /* GEN_FORMAT_GBNF, GEN_FORMAT_REGEX: its source */
-    struct str prediction;          /* text that the answer is expected to resemble; a hint */
-    struct text_ids prediction_ids; /* filled by api_request_prepare */
+    const json_t *schema;  /* GEN_FORMAT_SCHEMA: in the body */
+    bool schema_strict;    /* keywords that cannot be enforced are refused */
+    struct str grammar;    /* GEN_FORMAT_GBNF, GEN_FORMAT_REGEX: its source */
+    struct str prediction; /* text that the answer is expected to resemble; a hint */
     enum gen_lane lane;
 
     /* delivery */
@@ -154,6 +158,7 @@ struct gen_request {
     bool include_usage;
     bool keeps_text;            /* the answer is collected although it is streamed */
     uint32_t stream_interval;   /* tokens per event; 0: every token is one */
+    struct str label;           /* how the client calls the request in each frame; else empty */
     struct str user;            /* whom the client speaks for; goes to the log */
     bool is_kept;               /* the answer is stored (struct api_dialect, commit) */
     bool is_detached;           /* it is generated whether somebody waits for it or not */

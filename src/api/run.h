@@ -47,6 +47,7 @@ struct api_run {
     struct api_run_owner owner;
     struct gen_request request;
     struct api_render render;
+    int64_t asked_ns;      /* when the model was asked for */
     struct route_use *use; /* of the model; NULL before ask, and for a request that unloads it */
     struct engine_stream **streams; /* [stream_count], one per choice */
     size_t stream_count;

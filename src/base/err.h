@@ -38,6 +38,7 @@
     X(ERR_TIMEOUT, 408, "timeout_error", "timeout", 11, "too slow")                                \
     X(ERR_TOO_LARGE, 413, "invalid_request_error", "payload_too_large", 2, "too many bytes")       \
     X(ERR_MEDIA, 415, "invalid_request_error", "unsupported_media_type", 2, "wrong content type")  \
+    X(ERR_UPGRADE, 426, "invalid_request_error", "upgrade_required", 2, "not spoken over HTTP")    \
     X(ERR_FORMAT, 500, "server_error", "malformed_file", 3, "a malformed file")                    \
     X(ERR_ARCH, 500, "server_error", "unsupported_model", 4, "a model hearth cannot run")          \
     X(ERR_IO, 500, "server_error", "io_error", 5, "the operating system refused")                  \

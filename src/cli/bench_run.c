@@ -108,8 +108,8 @@ static void forward(struct run *run, uint32_t pos, uint32_t count)
         run->rows[i] = (struct model_row){
             .token = token_at(run, pos + i), .pos = pos + i, .wants_logits = i + 1 == count};
     }
-    run->seqs[0] =
-        (struct model_seq){run->pages, cli_bench_kv_tokens(run->options) / KV_PAGE_TOKENS};
+    run->seqs[0] = (struct model_seq){
+        .pages = run->pages, .page_count = cli_bench_kv_tokens(run->options) / KV_PAGE_TOKENS};
     const struct model_batch batch = {
         .rows = run->rows, .row_count = count, .seqs = run->seqs, .seq_count = 1};
     model_forward(run->model, &batch, run->logits);
@@ -147,7 +147,8 @@ static double time_together(struct run *run, const struct bench_row *row)
     int64_t start = clock_now_ns();
     for (uint32_t i = 0; i < row->tokens; i++) {
         for (uint32_t s = 0; s < row->sequences; s++) {
-            run->seqs[s] = (struct model_seq){run->pages + s * each, each};
+            run->seqs[s] = (struct model_seq){
+                .pages = run->pages + s * each, .page_count = each, .state = (uint32_t)s};
             run->rows[s] = (struct model_row){.token = token_at(run, i * row->sequences + s),
                                               .pos = i,
                                               .seq = s,

@@ -300,7 +300,6 @@ static bool local_params(const struct server_settings *settings, struct route_lo
     out->batch_rows_max = (uint32_t)settings->batch;
     out->prefill_chunk = (uint32_t)settings->prefill_chunk;
     out->decode_stretch = (float)settings->decode_stretch;
-    out->drafts_max = (uint32_t)settings->drafts;
     if (!parse_weights(settings->lane_weights, out->lane_weights, err)) {
         return false;
     }
@@ -444,6 +443,7 @@ static bool server_params_of(struct serve *serve, struct server_params *out, str
         .header_timeout_s = settings->header_timeout,
         .body_timeout_s = settings->body_timeout,
         .idle_timeout_s = settings->idle_timeout,
+        .socket_idle_timeout_s = settings->socket_idle_timeout,
         .write_timeout_s = settings->write_timeout,
     };
     return true;

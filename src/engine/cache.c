@@ -35,6 +35,7 @@
 
 #include "base/mem.h"
 #include "base/os.h"
+#include "engine/states.h"
 
 enum {
     SIBLINGS_SEEN_MAX = 64, /* looked at for a near miss */
@@ -208,6 +209,9 @@ static void forget(struct engine_cache *cache, uint32_t page)
     if (node->is_idle) {
         leave_idle(cache, page);
     }
+    if (cache->states) {
+        engine_states_forget(cache->states, page);
+    }
     unlink_node(cache, page);
     node->is_indexed = false;
     engine_pages_unref(&cache->pages, &page, 1);
@@ -326,8 +330,11 @@ uint32_t engine_cache_publish(struct engine_cache *cache, uint32_t parent,
         return same;
     }
     struct engine_cache_node *node = &cache->nodes[page];
-    *node = (struct engine_cache_node){
-        .parent = parent, .child = ENGINE_CACHE_NONE, .is_indexed = true, .salt = *salt};
+    *node = (struct engine_cache_node){.parent = parent,
+                                       .child = ENGINE_CACHE_NONE,
+                                       .is_indexed = true,
+                                       .state = ENGINE_CACHE_NONE,
+                                       .salt = *salt};
     memcpy(node->tokens, tokens, sizeof node->tokens);
     engine_pages_ref(&cache->pages, page);
     link_node(cache, page);

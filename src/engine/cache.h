@@ -27,11 +27,15 @@ struct engine_cache_node {
     uint32_t older, newer;                      /* among the idle */
     uint32_t next_in_bucket;
     bool is_indexed, is_idle;
+    uint32_t state;          /* kept with it (states.h); or ENGINE_CACHE_NONE */
     struct engine_salt salt; /* of a first page */
     text_id tokens[KV_PAGE_TOKENS];
 };
 
+struct engine_states; /* states.h */
+
 struct engine_cache {
+    struct engine_states *states; /* to be told when a page leaves; NULL: there are none */
     struct engine_pages pages;
     struct engine_cache_node *nodes; /* [pages.total]; NULL when nothing is kept */
     uint32_t *buckets;               /* [bucket_mask + 1] */

@@ -66,7 +66,6 @@ static struct engine_params settle(const struct engine_params *params)
     if (p.logits_rows_max < p.sequences_max) {
         p.logits_rows_max = p.sequences_max;
     }
-    p.drafts_max = p.drafts_max < ENGINE_DRAFT_MAX ? p.drafts_max : ENGINE_DRAFT_MAX;
     static const uint32_t weights[ENGINE_LANES] = {8, 4, 1};
     if (p.lane_weights[0] + p.lane_weights[1] + p.lane_weights[2] == 0) {
         memcpy(p.lane_weights, weights, sizeof weights);
@@ -90,6 +89,7 @@ uint64_t engine_bytes(const struct engine_params *params, uint32_t vocab_count, 
         return UINT64_MAX;
     }
     return sizeof nothing + own + engine_cache_bytes(kv_pages, idle_max) +
+           engine_states_bytes(p.sequences_max) +
            (p.disk && idle_max ? engine_spill_bytes(kv_pages) : 0);
 }
 
@@ -121,7 +121,6 @@ struct engine *engine_create(const struct engine_params *params, struct err *err
         (uint32_t)size_min(plan->ctx_tokens, (size_t)plan->kv_pages * KV_PAGE_TOKENS);
     engine_lanes_init(&engine->lanes, engine->params.lane_weights);
     engine->pace.stretch = engine->params.decode_stretch;
-    engine_row_cost_note(&engine->row_cost, 1, 0, 0);
     pthread_mutex_init(&engine->lock, NULL);
     pthread_mutex_init(&engine->vocab_lock, NULL);
     pthread_cond_init(&engine->work, NULL);
@@ -129,6 +128,10 @@ struct engine *engine_create(const struct engine_params *params, struct err *err
     bool ok = allocate(engine, err);
     if (ok && !engine_cache_init(&engine->cache, plan->kv_pages, idle_max)) {
         ok = err_set_memory(err, engine_cache_bytes(plan->kv_pages, idle_max));
+    }
+    if (ok && !engine_states_init(&engine->states, params->model, &engine->cache,
+                                  engine->params.sequences_max)) {
+        ok = err_set_memory(err, engine_states_bytes(engine->params.sequences_max));
     }
     if (!ok || !engine_spill_init(engine, err)) {
         engine_destroy(engine);
@@ -159,6 +162,7 @@ void engine_destroy(struct engine *engine)
         pthread_join(engine->worker, NULL);
     }
     engine_spill_deinit(engine);
+    engine_states_deinit(&engine->states);
     engine_cache_deinit(&engine->cache);
     mem_free(engine->memory);
     constrain_vocab_destroy(engine->vocab);

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/engine.h"
+#include "engine/states.h"
 #include "gguf/gguf.h"
 
 #define FIXTURE_STORIES TEST_DATA "/models/stories260K.gguf"
@@ -36,8 +37,7 @@ struct fixture_params {
     size_t threads;   /* 0: 1 */
     uint32_t sequences, batch_rows, chunk, queue, ctx,
         kv_tokens; /* 0: 8, 64, batch, 16, 256, all */
-    bool no_cache, speculates;
-    float row_share; /* 0: as measured */
+    bool no_cache;
     struct engine_disk *disk;
 };
 
@@ -56,7 +56,7 @@ static inline void fixture_open(struct fixture *f, const struct fixture_params *
         .kv_tokens = p->kv_tokens,
         .sequences_max = p->sequences ? p->sequences : 8,
         .batch_rows_max = p->batch_rows ? p->batch_rows : 64,
-        .logits_rows_max = 32,
+        .states_max = engine_states_wanted(p->sequences ? p->sequences : 8),
     };
     if (f->text && f->pool) {
         f->model = model_load(f->gguf, &mp, f->pool, NULL, NULL, &err);
@@ -71,9 +71,6 @@ static inline void fixture_open(struct fixture *f, const struct fixture_params *
                 .prefill_chunk = p->chunk,
                 .queue_max = p->queue ? p->queue : 16,
                 .cache_percent = p->no_cache ? 0 : 100,
-                .drafts_max = p->speculates ? ENGINE_DRAFT_MAX : 0,
-                .row_share = p->row_share,
-                .logits_rows_max = 32,
                 .disk = p->disk,
             },
             &err);

@@ -1,11 +1,10 @@
 /* The identity of a model and of its numerics: a SHA-256 over
  *
  *     the program     version, size and time of the executable: another build may round otherwise
- *     the numerics    CPU level, element type of the cache, bytes of a page; the context's length
- *                     for models whose rope depends on it
- *     the file(s)     size and all bytes before the first tensor: hyper-parameters, vocabulary,
- *                     names, types and shapes of all tensors
- *     the weights     4 KiB at the beginning, the middle and the end of each tensor
+ *     the numerics    CPU level, element type of the cache, bytes of a page and of a state; the
+ * context's length for models whose rope depends on it the file(s)     size and all bytes before
+ * the first tensor: hyper-parameters, vocabulary, names, types and shapes of all tensors the
+ * weights     4 KiB at the beginning, the middle and the end of each tensor
  *
  * Hashing all weights would take 0.3 s per GiB at each start, and longer from a cold disk; the
  * samples take 5 to 30 ms. What they miss is a file of the same size and the same head in which
@@ -112,6 +111,7 @@ bool engine_identity(const struct gguf *gguf, const struct model_plan *plan, enu
     add_number(&h, level);
     add_number(&h, kv_type);
     add_number(&h, plan->page_bytes);
+    add_number(&h, plan->state_bytes);
     add_number(&h, gguf_find_tensor(gguf, STR("rope_factors_long.weight")) ? plan->ctx_tokens : 0);
     ok = ok && add_heads(&h, gguf, chunk, err) && add_samples(&h, gguf, chunk, err);
     if (ok &&

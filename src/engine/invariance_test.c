@@ -144,6 +144,14 @@ static void test_nano(void **state)
     check_model(FIXTURE_NANO);
 }
 
+/* Layers that pass on a state. */
+static void test_states(void **state)
+{
+    (void)state;
+    check_model(TEST_GOLDEN "/model/lfm2-f32.gguf");
+    check_model(TEST_GOLDEN "/model/qwen35-f32.gguf");
+}
+
 /* ---- arrivals and departures ---- */
 
 /* A hundred requests that come at any time; a third are cancelled at any time. The rest must say
@@ -303,9 +311,8 @@ static void test_prefixes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stories),
-        cmocka_unit_test(test_nano),
-        cmocka_unit_test(test_arrivals),
+        cmocka_unit_test(test_stories),  cmocka_unit_test(test_nano),
+        cmocka_unit_test(test_states),   cmocka_unit_test(test_arrivals),
         cmocka_unit_test(test_prefixes),
     };
     return cmocka_run_group_tests_name("engine/invariance", tests, NULL, NULL);

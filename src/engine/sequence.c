@@ -29,15 +29,6 @@ static const struct str *copy_strings(struct arena *arena, const struct str *str
     return copy;
 }
 
-static const text_id *copy_ids(struct arena *arena, const text_id *ids, size_t count)
-{
-    text_id *copy = ARENA_ARRAY(arena, text_id, count);
-    if (copy && count) {
-        memcpy(copy, ids, count * sizeof *copy);
-    }
-    return copy;
-}
-
 static bool copy_request(struct engine_sequence *seq, const struct engine_request *from)
 {
     struct arena *arena = &seq->stream->arena;
@@ -58,11 +49,6 @@ static bool copy_request(struct engine_sequence *seq, const struct engine_reques
         memcpy(biases, from->sampling.biases, from->sampling.bias_count * sizeof *biases);
     }
     to->sampling.biases = biases;
-    to->prediction = copy_ids(arena, from->prediction, from->prediction_count);
-    to->draft = copy_ids(arena, from->draft, from->draft_count);
-    if (!to->prediction || !to->draft) {
-        return false;
-    }
     seq->tokens = MEM_ARRAY(text_id, from->prompt_count);
     seq->pages = MEM_ARRAY(uint32_t, pages_for(seq->token_max));
     if (!seq->tokens || !seq->pages) {
@@ -108,8 +94,8 @@ struct engine_sequence *engine_sequence_create(struct engine *engine,
     seq->submitted_ns = clock_now_ns();
     seq->prompt_count = (uint32_t)request->prompt_count;
     seq->token_count = seq->read_to = seq->prompt_count;
-    engine_drafter_init(&seq->drafter);
     seq->token_max = engine_sequence_tokens_max(engine, request);
+    seq->state = seq->base = ENGINE_STATE_NONE;
     const struct text *text = engine->params.text;
     const struct constrain_vocab *vocab = request->grammar ? engine_vocab(engine, err) : NULL;
     if (!copy_request(seq, request)) {
@@ -142,7 +128,7 @@ void engine_sequence_destroy(struct engine_sequence *seq)
 
 /* Pages of the prompt that can be shared while it runs: the last token's logits are always
  * computed, and a step back computes its row once more. */
-static uint32_t count_shareable(const struct engine_sequence *seq)
+uint32_t engine_sequence_shareable(const struct engine_sequence *seq)
 {
     return (seq->prompt_count - 1) / KV_PAGE_TOKENS;
 }
@@ -152,20 +138,20 @@ uint32_t engine_sequence_takeable(const struct engine_sequence *seq)
     if (seq->request.prompt_logprobs && seq->prompt_told < seq->prompt_count) {
         return 0;
     }
-    return seq->request.banned_count ? count_shareable(seq)
+    return seq->request.banned_count ? engine_sequence_shareable(seq)
                                      : (seq->token_count - 1) / KV_PAGE_TOKENS;
 }
 
 /* Cached tokens are told of the first admission: what a pause costs is nobody's affair. */
-static void count_cached(struct engine *engine, struct engine_sequence *seq, uint32_t pages)
+static void count_cached(struct engine *engine, struct engine_sequence *seq, uint32_t tokens)
 {
     if (seq->token_count == seq->prompt_count) {
-        seq->cached_tokens += pages * KV_PAGE_TOKENS;
-        engine->step_stats.cached_tokens += pages * KV_PAGE_TOKENS;
+        seq->cached_tokens += tokens;
+        engine->step_stats.cached_tokens += tokens;
     }
 }
 
-/* Continues the held pages with those of the cache, which fill them up to kv_count. */
+/* Continues the held pages with those of the cache. */
 static uint32_t match(struct engine *engine, struct engine_sequence *seq,
                       struct engine_cache_miss *miss)
 {
@@ -176,24 +162,29 @@ static uint32_t match(struct engine *engine, struct engine_sequence *seq,
                            engine_sequence_takeable(seq) - held, seq->pages + held, miss);
     seq->held_count += found;
     seq->published = seq->held_count;
-    seq->kv_count += found * KV_PAGE_TOKENS;
+    seq->ready_count = seq->held_count * KV_PAGE_TOKENS;
+    engine_sequence_resume(engine, seq);
     return found;
 }
 
 bool engine_sequence_admit(struct engine *engine, struct engine_sequence *seq)
 {
     struct engine_cache_miss miss = {0};
+    if (engine_states_are(&engine->states)) {
+        seq->state = engine_states_take(&engine->states);
+    }
     const uint32_t found = engine_sequence_takeable(seq) ? match(engine, seq, &miss) : 0;
     const uint32_t next = seq->token_count + (seq->token_count < seq->token_max);
     const uint32_t want = pages_for(next);
     /* A page for each that runs already, or it would soon be paused again. */
     if (!engine_cache_promise(&engine->cache, want - found, engine->running_count)) {
         engine_cache_release(&engine->cache, seq->pages, found);
-        seq->held_count = seq->published = seq->kv_count = 0;
+        seq->held_count = seq->published = 0;
+        engine_sequence_drop_states(engine, seq, false);
         return false;
     }
     seq->page_count = want;
-    count_cached(engine, seq, found);
+    count_cached(engine, seq, seq->kv_count);
     engine_spill_load(engine, seq);
     if (miss.is_near && miss.position < seq->prompt_count && seq->admitted_ns == 0) {
         seq->near_miss = (struct engine_near_miss){true, miss.position, seq->tokens[miss.position]};
@@ -207,9 +198,9 @@ void engine_sequence_catch_up(struct engine *engine, struct engine_sequence *seq
         seq->held_count >= engine_sequence_takeable(seq)) {
         return;
     }
-    const uint32_t found = match(engine, seq, NULL);
+    const uint32_t before = seq->kv_count, found = match(engine, seq, NULL);
     engine_cache_absolve(&engine->cache, found);
-    count_cached(engine, seq, found);
+    count_cached(engine, seq, seq->kv_count - before);
 }
 
 bool engine_sequence_grow(struct engine *engine, struct engine_sequence *seq, uint32_t end)
@@ -235,7 +226,7 @@ void engine_sequence_reach(struct engine *engine, struct engine_sequence *seq, u
 /* Gives full pages among the first `most` to the index. */
 static void publish(struct engine *engine, struct engine_sequence *seq, uint32_t most)
 {
-    const uint32_t full = seq->kv_count / KV_PAGE_TOKENS;
+    const uint32_t full = seq->ready_count / KV_PAGE_TOKENS;
     for (; seq->published < full && seq->published < most; seq->published++) {
         const uint32_t i = seq->published, own = seq->pages[i];
         const uint32_t parent = i ? seq->pages[i - 1] : ENGINE_CACHE_NONE;
@@ -245,12 +236,22 @@ static void publish(struct engine *engine, struct engine_sequence *seq, uint32_t
             engine_spill_note(engine, own);
         }
     }
+    engine_sequence_save_state(engine, seq);
 }
 
-void engine_sequence_loaded(struct engine *engine, struct engine_sequence *seq, uint32_t pages)
+void engine_sequence_loaded(struct engine *engine, struct engine_sequence *seq, uint32_t pages,
+                            uint32_t state, uint32_t state_count)
 {
-    seq->kv_count += pages * KV_PAGE_TOKENS;
-    count_cached(engine, seq, pages);
+    const uint32_t before = seq->kv_count;
+    seq->ready_count += pages * KV_PAGE_TOKENS;
+    if (!engine_states_are(&engine->states)) {
+        seq->kv_count = seq->ready_count;
+    } else if (state != ENGINE_STATE_NONE) {
+        engine_states_give(&engine->states, seq->state);
+        seq->state = state;
+        seq->kv_count = seq->branch_count = state_count;
+    }
+    count_cached(engine, seq, seq->kv_count - before);
     if (seq->near_miss.position < seq->kv_count) {
         seq->near_miss = (struct engine_near_miss){0}; /* memory had less than the disk */
     }
@@ -262,6 +263,7 @@ static void give_back_pages(struct engine *engine, struct engine_sequence *seq, 
     if (keep) {
         publish(engine, seq, seq->held_count);
     }
+    engine_sequence_drop_states(engine, seq, keep);
     engine_cache_release(&engine->cache, seq->pages, seq->held_count);
     engine_cache_absolve(&engine->cache, seq->page_count - seq->held_count);
     seq->held_count = seq->page_count = seq->published = 0;
@@ -271,7 +273,6 @@ static void give_back_pages(struct engine *engine, struct engine_sequence *seq, 
 void engine_sequence_pause(struct engine *engine, struct engine_sequence *seq)
 {
     give_back_pages(engine, seq, true);
-    seq->kv_count = 0;
     seq->read_to = seq->token_count;
     engine->step_stats.preempted++;
 }
@@ -302,8 +303,6 @@ static void end_sequence(struct engine *engine, struct engine_sequence *seq,
     event->near_miss = seq->near_miss;
     event->prompt_tokens = seq->prompt_count;
     event->completion_tokens = count_generated(seq);
-    event->drafted_tokens = seq->drafter.accepted + seq->drafter.wasted;
-    event->accepted_tokens = seq->drafter.accepted;
     event->reasoning_tokens = seq->guide.thought;
     event->timing = measure(seq, clock_now_ns());
     log_write(LOG_INFO, "generation ended",
@@ -507,7 +506,7 @@ static bool follow(struct engine *engine, struct engine_sequence *seq,
     case ENGINE_STEP_BACK:
         seq->token_count = seq->prompt_count + accepted->keep;
         if (seq->kv_count >= seq->token_count) { /* fewer when forced tokens wait for their rows */
-            seq->kv_count = seq->token_count - 1;
+            engine_sequence_rewind(engine, seq, seq->token_count - 1);
             seq->read_to = seq->read_to < seq->token_count ? seq->read_to : seq->token_count;
         }
         seq->sampler.mu = accepted->point.mu;
@@ -554,70 +553,17 @@ static bool take(struct engine *engine, struct engine_sequence *seq, text_id id,
     return follow(engine, seq, &accepted);
 }
 
-/* Tokens that are the only way on. Log probabilities need the row before each token; without them
- * the rows come together. */
-static bool take_forced(struct engine *engine, struct engine_sequence *seq)
-{
-    text_id id;
-    bool goes_on = true;
-    while (goes_on && !seq->request.wants_logprobs && (id = find_forced(seq)) != TEXT_NONE) {
-        struct engine_point point = {.mu = seq->sampler.mu};
-        goes_on = take(engine, seq, id, NULL, &point);
-    }
-    return goes_on;
-}
-
-/* The next token by the logits behind the last one, and those that it forces. */
-static bool go_on(struct engine *engine, struct engine_sequence *seq, float *logits)
-{
-    struct engine_token token;
-    struct engine_point point = {.mu = seq->sampler.mu};
-    text_id id = find_forced(seq);
-    if (id == TEXT_NONE ? !sample(engine, seq, logits, &id, &token)
-                        : !tell_forced(engine, seq, logits, id, &token)) {
-        return false;
-    }
-    return take(engine, seq, id, &token, &point) && take_forced(engine, seq);
-}
-
-/* Goes on while what came is what was guessed. `logits` are those of the row before the guesses. */
-static bool go_along(struct engine *engine, struct engine_sequence *seq, float *logits)
-{
-    const struct engine_drafter *d = &seq->drafter;
-    const uint32_t first = seq->token_count; /* position of the first guess */
-    uint32_t hits = 0;
-    bool goes_on = true;
-    while (goes_on) {
-        const uint32_t before = seq->token_count;
-        goes_on = go_on(engine, seq, logits + (size_t)(before - first) * engine->vocab_count);
-        if (seq->token_count <= before) {
-            break; /* a step back, or the end */
-        }
-        while (seq->kv_count < seq->token_count && hits < d->count &&
-               seq->tokens[seq->kv_count] == d->tokens[hits]) {
-            seq->kv_count++;
-            hits++;
-        }
-        if (seq->kv_count < seq->token_count) {
-            break;
-        }
-    }
-    if (d->count) {
-        engine_draft_learn(engine, seq, hits);
-    }
-    return goes_on;
-}
-
 bool engine_sequence_advance(struct engine *engine, struct engine_sequence *seq, float *logits)
 {
-    const uint32_t from = seq->kv_count, drafts = seq->drafter.count;
+    const uint32_t from = seq->kv_count;
     const bool was_reading = from < seq->prompt_count;
-    seq->kv_count += seq->row_count - drafts;
+    seq->kv_count += seq->row_count;
+    seq->ready_count = seq->kv_count > seq->ready_count ? seq->kv_count : seq->ready_count;
     assert(seq->kv_count <= seq->token_count);
     if (was_reading && seq->token_count == seq->prompt_count && seq->first_token_ns == 0) {
-        engine->step_stats.prompt_tokens += seq->row_count - drafts;
+        engine->step_stats.prompt_tokens += seq->row_count;
     }
-    publish(engine, seq, count_shareable(seq));
+    publish(engine, seq, engine_sequence_shareable(seq));
     if (seq->request.prompt_logprobs && from < seq->prompt_count &&
         !tell_prompt(engine, seq, from, logits)) {
         return false;
@@ -629,6 +575,19 @@ bool engine_sequence_advance(struct engine *engine, struct engine_sequence *seq,
         engine_sequence_finish(engine, seq, ENGINE_LENGTH, (struct str){0});
         return false;
     }
-    return go_along(engine, seq,
-                    logits + (size_t)(seq->logits_count - drafts - 1) * engine->vocab_count);
+    struct engine_token token;
+    struct engine_point point = {.mu = seq->sampler.mu};
+    logits += (size_t)(seq->logits_count - 1) * engine->vocab_count;
+    text_id id = find_forced(seq);
+    if (id == TEXT_NONE ? !sample(engine, seq, logits, &id, &token)
+                        : !tell_forced(engine, seq, logits, id, &token)) {
+        return false;
+    }
+    bool goes_on = take(engine, seq, id, &token, &point);
+    /* Log probabilities need the row before each token; without them the rows come together. */
+    while (goes_on && !seq->request.wants_logprobs && (id = find_forced(seq)) != TEXT_NONE) {
+        point.mu = seq->sampler.mu;
+        goes_on = take(engine, seq, id, NULL, &point);
+    }
+    return goes_on;
 }

@@ -27,8 +27,8 @@
 struct engine_write {
     struct engine_disk_job job;
     struct engine *engine;
-    struct engine_page_key key;
-    uint32_t page;
+    struct engine_page_key key, state_key;
+    uint32_t page, state; /* kept with it, pinned; or ENGINE_STATE_NONE */
     bool is_busy;
 };
 
@@ -37,6 +37,9 @@ struct engine_load {
     struct engine *engine;
     struct engine_sequence *seq;
     uint32_t first, count, good; /* pages of the sequence */
+    /* A state that stands behind them, read to a place of its own; or ENGINE_STATE_NONE. */
+    uint32_t state, state_count;
+    struct engine_page_key state_key;
     struct engine_page_key keys[];
 };
 
@@ -91,8 +94,12 @@ static void run_write(struct engine_disk_job *job)
 {
     struct engine_write *write = (struct engine_write *)job; /* its first member */
     const struct engine_params *p = &write->engine->params;
-    engine_disk_write(p->disk, &write->key, model_page(p->model, write->page),
-                      model_plan_of(p->model)->page_bytes);
+    const struct model_plan *plan = model_plan_of(p->model);
+    engine_disk_write(p->disk, &write->key, model_page(p->model, write->page), plan->page_bytes);
+    if (write->state != ENGINE_STATE_NONE) {
+        engine_disk_write(p->disk, &write->state_key, model_state(p->model, write->state),
+                          plan->state_bytes);
+    }
     tell_done(write->engine, job);
 }
 
@@ -109,6 +116,14 @@ static void run_load(struct engine_disk_job *job)
     /* What stands behind a bad page is computed again; so that it is written again too: */
     for (uint32_t i = load->good + 1; i < load->count; i++) {
         engine_disk_drop(p->disk, &load->keys[i]);
+    }
+    if (load->state != ENGINE_STATE_NONE && load->good < load->count) {
+        engine_disk_drop(p->disk, &load->state_key);
+        load->state_count = 0;
+    } else if (load->state != ENGINE_STATE_NONE &&
+               !engine_disk_read(p->disk, &load->state_key, model_state(p->model, load->state),
+                                 model_plan_of(p->model)->state_bytes)) {
+        load->state_count = 0;
     }
     tell_done(load->engine, job);
 }
@@ -134,6 +149,28 @@ static void make_key(const struct engine *engine, uint32_t page, struct engine_p
     engine_disk_seal(key);
 }
 
+/* A state is known by its page: it is filed as what follows it, under tokens that no page has. */
+static void make_state_key(const struct engine *engine, const struct engine_digest *page,
+                           struct engine_page_key *key)
+{
+    key->identity = engine->params.identity;
+    key->parent = *page;
+    memset(key->tokens, 0xff, sizeof key->tokens);
+    engine_disk_seal(key);
+}
+
+/* The state that is kept with a page and not on disk yet, or NONE. */
+static uint32_t find_dirty_state(const struct engine *engine, uint32_t page,
+                                 struct engine_page_key *key)
+{
+    const uint32_t state = engine->cache.nodes[page].state;
+    if (state == ENGINE_STATE_NONE) {
+        return state;
+    }
+    make_state_key(engine, &engine->spill.digests[page], key);
+    return engine_disk_has(engine->params.disk, &key->own) ? ENGINE_STATE_NONE : state;
+}
+
 void engine_spill_note(struct engine *engine, uint32_t page)
 {
     struct engine_spill *s = &engine->spill;
@@ -143,7 +180,8 @@ void engine_spill_note(struct engine *engine, uint32_t page)
     }
     make_key(engine, page, &key);
     s->digests[page] = key.own;
-    s->is_dirty[page] = !engine_disk_has(engine->params.disk, &key.own);
+    s->is_dirty[page] = !engine_disk_has(engine->params.disk, &key.own) ||
+                        find_dirty_state(engine, page, &key) != ENGINE_STATE_NONE;
     if (s->is_dirty[page] && !s->is_waiting[page]) {
         const uint32_t total = engine->cache.pages.total;
         s->waiting[(s->waiting_first + s->waiting_count++) % total] = page;
@@ -179,6 +217,10 @@ void engine_spill_feed(struct engine *engine)
         *write = (struct engine_write){
             .job = {.run = run_write}, .engine = engine, .page = page, .is_busy = true};
         make_key(engine, page, &write->key);
+        write->state = find_dirty_state(engine, page, &write->state_key);
+        if (write->state != ENGINE_STATE_NONE) {
+            engine_states_pin(&engine->states, write->state);
+        }
         s->write_count++;
         engine_disk_run(engine->params.disk, &write->job, false);
     }
@@ -187,6 +229,9 @@ void engine_spill_feed(struct engine *engine)
 static void end_write(struct engine *engine, struct engine_write *write)
 {
     engine->spill.is_dirty[write->page] = false;
+    if (write->state != ENGINE_STATE_NONE) {
+        engine_states_unpin(&engine->states, write->state);
+    }
     engine_cache_release(&engine->cache, &write->page, 1);
     write->is_busy = false;
     engine->spill.write_count--;
@@ -222,26 +267,53 @@ static uint32_t find_keys(struct engine *engine, const struct engine_sequence *s
     return count;
 }
 
+/* Finds the last state on disk behind what is there in memory; the load ends at it. False: none. */
+static bool find_state(struct engine *engine, struct engine_load *load)
+{
+    const struct engine_sequence *seq = load->seq;
+    uint32_t end = load->first + load->count;
+    for (; end * KV_PAGE_TOKENS > seq->kv_count; end--) {
+        const struct engine_digest *page = end > load->first
+                                               ? &load->keys[end - 1 - load->first].own
+                                               : &engine->spill.digests[seq->pages[end - 1]];
+        make_state_key(engine, page, &load->state_key);
+        if (engine_disk_has(engine->params.disk, &load->state_key.own)) {
+            break;
+        }
+    }
+    if (end * KV_PAGE_TOKENS <= seq->kv_count) {
+        return false;
+    }
+    load->count = end > load->first ? end - load->first : 0;
+    load->state_count = end * KV_PAGE_TOKENS;
+    load->state = engine_states_take(&engine->states);
+    return true;
+}
+
 void engine_spill_load(struct engine *engine, struct engine_sequence *seq)
 {
+    const bool has_states = engine_states_are(&engine->states);
     const uint32_t whole = engine_sequence_takeable(seq);
     const uint32_t most = whole - (whole < seq->held_count ? whole : seq->held_count);
-    if (!engine->spill.digests || most == 0) {
+    if (!engine->spill.digests || whole == 0 || (most == 0 && !has_states)) {
         return;
     }
     struct engine_load *load =
         mem_alloc(1, sizeof *load + (size_t)most * sizeof(struct engine_page_key));
-    const uint32_t count = load ? find_keys(engine, seq, load->keys, most) : 0;
-    if (count == 0) {
-        mem_free(load); /* without memory it is computed */
+    if (!load) {
+        return; /* it is computed */
+    }
+    *load = (struct engine_load){.job = {.run = run_load},
+                                 .engine = engine,
+                                 .seq = seq,
+                                 .first = seq->held_count,
+                                 .state = ENGINE_STATE_NONE};
+    load->count = find_keys(engine, seq, load->keys, most);
+    if (has_states ? !find_state(engine, load) : load->count == 0) {
+        mem_free(load);
         return;
     }
-    load->job.run = run_load;
-    load->engine = engine;
-    load->seq = seq;
-    load->first = seq->held_count;
-    load->count = count;
-    engine_sequence_reach(engine, seq, (load->first + count) * KV_PAGE_TOKENS);
+    engine_sequence_reach(engine, seq, (load->first + load->count) * KV_PAGE_TOKENS);
     seq->load = load;
     engine->spill.loading_count++;
     engine_disk_run(engine->params.disk, &load->job, true);
@@ -251,7 +323,11 @@ static void end_load(struct engine *engine, struct engine_load *load)
 {
     load->seq->load = NULL;
     engine->spill.loading_count--;
-    engine_sequence_loaded(engine, load->seq, load->good);
+    if (load->state_count == 0) {
+        engine_states_give(&engine->states, load->state);
+        load->state = ENGINE_STATE_NONE;
+    }
+    engine_sequence_loaded(engine, load->seq, load->good, load->state, load->state_count);
     mem_free(load);
 }
 

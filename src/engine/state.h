@@ -7,7 +7,6 @@
 
 #include "engine/cache.h"
 #include "engine/disk.h"
-#include "engine/draft.h"
 #include "engine/engine.h"
 #include "engine/guide.h"
 #include "engine/lanes.h"
@@ -15,6 +14,7 @@
 #include "engine/pace.h"
 #include "engine/sampler.h"
 #include "engine/spill.h"
+#include "engine/states.h"
 #include "engine/stream.h"
 
 /* One request on its way from the queue to its last event. Owned by the queue, then by the worker.
@@ -35,7 +35,6 @@ struct engine_sequence {
     struct engine_request request;
     struct engine_sampler sampler;
     struct engine_guide guide;
-    struct engine_drafter drafter;
     struct engine_output output;
     text_id *tokens; /* [token_max] from admission on, [prompt_count] before */
     uint32_t prompt_count, token_count, token_max, kv_count;
@@ -45,6 +44,11 @@ struct engine_sequence {
     uint32_t held_count; /* of them that it has */
     uint32_t published;  /* of those that were given to the index, or came from it */
     uint32_t cached_tokens;
+    /* Of a model with states: `state` stands at kv_count. When the text is taken back it is a copy
+     * of `base`, which stands at base_count (0: empty), and the rows from there on are computed
+     * again; the keys and values of positions below ready_count are there nevertheless. */
+    uint32_t state, base, base_count, ready_count;
+    uint32_t branch_count;    /* where the prompt left what the cache knew */
     struct engine_load *load; /* pages are being read from disk; not planned meanwhile */
     struct engine_salt salt;
     struct engine_near_miss near_miss;
@@ -54,7 +58,7 @@ struct engine_sequence {
     bool is_stuck;                /* no page for its next row, and nobody to pause */
 
     /* this step */
-    uint32_t row_count, logits_count; /* with those of its drafts */
+    uint32_t row_count, logits_count;
 
     uint32_t prompt_told; /* prompt_logprobs: tokens told so far */
     bool has_room;        /* `tokens` has its full length */
@@ -78,11 +82,11 @@ struct engine {
     struct engine_sequence **batch;   /* [sequences_max], those of this step in row order */
     struct engine_sequence **readers; /* [sequences_max], with prompt rows, by turn */
     uint32_t running_count, batch_count, reader_count;
-    uint32_t decode_rows, draft_rows; /* of this step; drafts are among the first */
+    uint32_t decode_rows; /* of this step */
     struct engine_cache cache;
+    struct engine_states states;
     struct engine_spill spill;
     struct engine_pace pace;
-    struct engine_row_cost row_cost;
     bool head_waits;        /* whose turn it is found too few pages */
     bool is_stuck;          /* no running sequence can go on before a page comes back */
     struct model_row *rows; /* [batch_rows_max] */
@@ -154,8 +158,10 @@ void engine_sequence_pause(struct engine *engine, struct engine_sequence *seq);
 /* Takes what others have computed since, when the next row begins a page. */
 void engine_sequence_catch_up(struct engine *engine, struct engine_sequence *seq);
 
-/* The disk gave `pages` pages behind kv_count. */
-void engine_sequence_loaded(struct engine *engine, struct engine_sequence *seq, uint32_t pages);
+/* The disk gave `pages` pages behind those it had; `state` (or NONE), which becomes its own, stands
+ * behind position `state_count`. */
+void engine_sequence_loaded(struct engine *engine, struct engine_sequence *seq, uint32_t pages,
+                            uint32_t state, uint32_t state_count);
 
 /* Pages for its positions below `end`, which were promised. */
 void engine_sequence_reach(struct engine *engine, struct engine_sequence *seq, uint32_t end);
@@ -173,6 +179,27 @@ bool engine_sequence_wants(const struct engine_sequence *seq, uint32_t pos);
 /* Uses the logits of this step ([seq->logits_count, vocab_count]). False: the sequence has ended
  * (finish or fail was called). */
 bool engine_sequence_advance(struct engine *engine, struct engine_sequence *seq, float *logits);
+
+/* Pages of the prompt that can be shared while it runs. */
+uint32_t engine_sequence_shareable(const struct engine_sequence *seq);
+
+/* ---- sequence_state.c ---- */
+
+/* Rows up to the next border where a copy of the state is wanted, at most `count`. */
+uint32_t engine_sequence_stride(const struct engine *engine, const struct engine_sequence *seq,
+                                uint32_t count);
+
+/* Copies the state when it stands at a border of pages. */
+void engine_sequence_save_state(struct engine *engine, struct engine_sequence *seq);
+
+/* kv_count as far as the held pages, which are filled, allow. */
+void engine_sequence_resume(struct engine *engine, struct engine_sequence *seq);
+
+/* Goes back to where `count` rows are computed, or as far before that as the state allows. */
+void engine_sequence_rewind(struct engine *engine, struct engine_sequence *seq, uint32_t count);
+
+/* When it gives its pages back: nothing is computed any more. */
+void engine_sequence_drop_states(struct engine *engine, struct engine_sequence *seq, bool keep);
 
 /* ---- worker.c ---- */
 

@@ -73,6 +73,32 @@ void model_relu2_mul(const float *x, const float *z, float *y, size_t n)
     }
 }
 
+void model_sigmoid(const struct kernels *k, float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        x[i] = -x[i];
+    }
+    k->exp_sum(x, 0, n);
+    for (size_t i = 0; i < n; i++) {
+        x[i] = 1 / (1 + x[i]);
+    }
+}
+
+void model_silu(const struct kernels *k, float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i += BLOCK) {
+        float e[BLOCK];
+        size_t count = size_min(BLOCK, n - i);
+        for (size_t j = 0; j < count; j++) {
+            e[j] = -x[i + j];
+        }
+        k->exp_sum(e, 0, count);
+        for (size_t j = 0; j < count; j++) {
+            x[i + j] /= 1 + e[j];
+        }
+    }
+}
+
 void model_soft_cap(const struct kernels *k, float *x, size_t n, float cap)
 {
     float inverse = 2 / cap;

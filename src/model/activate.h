@@ -17,6 +17,12 @@ void model_gelu_mul(const struct kernels *k, const float *x, const float *z, flo
 /* y = max(x, 0)^2 * z; z NULL: 1. y may be x or z. */
 void model_relu2_mul(const float *x, const float *z, float *y, size_t n);
 
+/* x = 1 / (1 + exp(-x)), in place. */
+void model_sigmoid(const struct kernels *k, float *x, size_t n);
+
+/* x = x / (1 + exp(-x)), in place. */
+void model_silu(const struct kernels *k, float *x, size_t n);
+
 /* x = cap * tanh(x / cap), in place. */
 void model_soft_cap(const struct kernels *k, float *x, size_t n, float cap);
 

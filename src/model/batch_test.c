@@ -31,6 +31,9 @@ static struct fixture open_model(const char *name, enum kv_type kv, size_t threa
     params.kv_tokens = (1 + OTHERS) * 640;
     struct fixture f = fixture_open(fixture_path(path, name), &params, threads);
     memset(f.model->pages, 0xff, f.model->pages_bytes); /* NaN in every cache type */
+    if (f.model->states) {
+        memset(f.model->states, 0xff, f.model->states_bytes);
+    }
     return f;
 }
 
@@ -44,7 +47,7 @@ static float *logits_in_crowd(const struct fixture *f)
     float *logits = MEM_ARRAY(float, LONG_TOKENS *vocab), *out = MEM_ARRAY(float, 512 * vocab);
     for (size_t s = 0; s <= OTHERS; s++) {
         pages[s] = fixture_pages(10, s, 1 + OTHERS);
-        seqs[s] = (struct model_seq){pages[s], 10};
+        seqs[s] = (struct model_seq){.pages = pages[s], .page_count = 10, .state = (uint32_t)s};
     }
     for (size_t call = 0; at[0] < LONG_TOKENS; call++) {
         size_t count = 0, first = 0, mine = 0;
@@ -128,7 +131,9 @@ static void test_families(void **state)
                                         "bloom-f32.gguf",        "stablelm-parallel-f32.gguf",
                                         "phi3-long-f32.gguf",    "nemotron-f32.gguf",
                                         "qwen2moe-f32.gguf",     "llama-experts-f32.gguf",
-                                        "dots1-f32.gguf"};
+                                        "dots1-f32.gguf",        "lfm2-f32.gguf",
+                                        "qwen3next-f32.gguf",    "qwen35-f32.gguf",
+                                        "granitehybrid-f32.gguf"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         check_model(names[i], i % 2 ? KV_F32 : KV_F16);
@@ -198,7 +203,7 @@ static void check_wanted(const char *name)
     }
     float *all = fixture_logits(&f, ids, COUNT, COUNT), some[5 * 64];
     const uint32_t page = 0;
-    const struct model_seq seq = {&page, 1};
+    const struct model_seq seq = {.pages = &page, .page_count = 1};
     const struct model_batch batch = {rows, COUNT, &seq, 1};
     assert_int_equal(f.vocab_count, 64);
     memset(some, 0, sizeof some);
@@ -222,6 +227,10 @@ static void test_wanted_rows(void **state)
     check_wanted("gpt2-f32.gguf");
     check_wanted("exaone4-f32.gguf");
     check_wanted("qwen3moe-f32.gguf");
+    check_wanted("lfm2-f32.gguf"); /* the last layer is a recurrence */
+    check_wanted("granitehybrid-f32.gguf");
+    check_wanted("qwen3next-joint-f32.gguf");
+    check_wanted("qwen35-f32.gguf");
 }
 
 int main(void)

@@ -53,7 +53,7 @@ size_t model_encoder_pages(size_t tokens_max)
 bool model_encoder_page_bytes(const struct hparams *h, size_t *bytes)
 {
     size_t per_token;
-    return size_mul(h->max.kv_head_count, (size_t)h->key_dim + h->value_dim, &per_token) &&
+    return size_mul(h->max.kv_head_count, (size_t)h->max.key_dim + h->max.value_dim, &per_token) &&
            size_mul(per_token, KV_PAGE_TOKENS * sizeof(float), bytes);
 }
 
@@ -203,10 +203,26 @@ static bool set_up(struct model_encoder *e, struct model *model,
     return true;
 }
 
+/* Texts are read piece by piece, each layer for all of them: a state that is passed on has no place
+ * in that order. */
+static bool check_layers(const struct model *model, struct err *err)
+{
+    for (uint32_t i = 0; i < model->h.layer_count; i++) {
+        if (model->h.layers[i].mixer != MIXER_ATTENTION || model->h.traits->has_query_gate) {
+            return err_set(err, ERR_ARCH, "models of architecture %s cannot make vectors of texts",
+                           model->h.traits->architecture);
+        }
+    }
+    return true;
+}
+
 struct model_encoder *model_encoder_create(struct model *model,
                                            const struct model_encoder_params *params,
                                            struct err *err)
 {
+    if (!check_layers(model, err)) {
+        return NULL;
+    }
     struct model_encoder *e = MEM_NEW(struct model_encoder);
     if (!e) {
         err_set_memory(err, sizeof *e);
@@ -253,8 +269,8 @@ struct part {
 static void take_part(struct part *part, const struct forward *f, size_t first)
 {
     const struct hparams *h = &f->m->h;
-    size_t dim = h->embed_dim, q_dim = (size_t)f->shape->head_count * h->key_dim;
-    size_t angles = (h->has_two_tables ? ROPE_TABLE_COUNT : 1) * (size_t)(h->rope.dim / 2);
+    size_t dim = h->embed_dim, q_dim = (size_t)f->shape->head_count * f->shape->key_dim;
+    size_t angles = model_rope_pairs(h);
     part->f = *f;
     part->s = *f->s;
     part->f.s = &part->s;
@@ -275,11 +291,12 @@ static void attend(const struct model_encoder *e, struct forward *f)
         .kernels = f->k,
         .pages = m->pages,
         .page_bytes = m->plan.page_bytes,
-        .v_offset = (size_t)f->shape->kv_head_count * h->key_dim * KV_PAGE_TOKENS * sizeof(float),
+        .v_offset =
+            (size_t)f->shape->kv_head_count * f->shape->key_dim * KV_PAGE_TOKENS * sizeof(float),
         .head_count = f->shape->head_count,
         .kv_head_count = f->shape->kv_head_count,
-        .key_dim = h->key_dim,
-        .value_dim = h->value_dim,
+        .key_dim = f->shape->key_dim,
+        .value_dim = f->shape->value_dim,
         .scale = (float)h->attn_scale,
         .cap = (float)h->score_cap,
         .alibi_bias = (float)h->alibi_bias,
@@ -304,9 +321,9 @@ static void run_layer(const struct model_encoder *e, struct forward *f, bool is_
         model_enter_attention(&part.f, NULL);
         model_project(&part.f);
     }
-    if (is_last) {
-        model_keep_wanted(f);
-    }
+    const struct row_buffer kept = {f->s->q, (size_t)f->shape->head_count * f->shape->key_dim};
+    f->is_last = is_last;
+    model_keep_wanted(f, &kept, 1);
     for (size_t first = 0; first < f->row_count; first += MODEL_ENCODER_PIECE_ROWS) {
         take_part(&part, f, first);
         attend(e, &part.f);

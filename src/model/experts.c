@@ -15,29 +15,49 @@
 #include <math.h>
 #include <string.h>
 
+#include "model/activate.h"
 #include "model/forward.h"
+
+/* Weights that sum to less are not brought to 1: 2^-14, as other engines have it. */
+#define WEIGHT_SUM_MIN 6.103515625e-5F
 
 /* ---- the choice ---- */
 
-static bool is_chosen(const uint32_t *chosen, size_t count, uint32_t expert)
+/* What one row's experts are chosen by. */
+struct choice {
+    const float *score, *bias; /* [count]; bias may be NULL */
+    uint32_t count, group_size;
+    bool is_closed[MODEL_EXPERTS_MAX]; /* group */
+    const uint32_t *chosen;
+    size_t taken;
+};
+
+static bool may_take(const struct choice *c, uint32_t expert)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (chosen[i] == expert) {
-            return true;
+    if (c->is_closed[expert / c->group_size]) {
+        return false;
+    }
+    for (size_t i = 0; i < c->taken; i++) {
+        if (c->chosen[i] == expert) {
+            return false;
         }
     }
-    return false;
+    return true;
 }
 
-/* The best that is not chosen yet; of equals the first. Scores may be NaN: still one is found. */
-static uint32_t best_of(const float *score, const float *bias, uint32_t count,
-                        const uint32_t *chosen, size_t taken)
+static float score_of(const struct choice *c, uint32_t expert)
+{
+    return c->bias ? c->score[expert] + c->bias[expert] : c->score[expert];
+}
+
+/* The best that may be taken; of equals the first. Scores may be NaN: still one is found. */
+static uint32_t best_of(const struct choice *c)
 {
     uint32_t best = UINT32_MAX;
     float highest = 0;
-    for (uint32_t e = 0; e < count; e++) {
-        float s = bias ? score[e] + bias[e] : score[e];
-        if ((best == UINT32_MAX || s > highest) && !is_chosen(chosen, taken, e)) {
+    for (uint32_t e = 0; e < c->count; e++) {
+        float s = score_of(c, e);
+        if ((best == UINT32_MAX || s > highest) && may_take(c, e)) {
             best = e;
             highest = s;
         }
@@ -45,15 +65,38 @@ static uint32_t best_of(const float *score, const float *bias, uint32_t count,
     return best;
 }
 
-/* 1 / (1 + exp(-x)) of each score. */
-static void logistic(const struct kernels *k, float *score, size_t count)
+/* A group is as good as its two best experts together. */
+static float group_score(const struct choice *c, uint32_t group)
 {
-    for (size_t i = 0; i < count; i++) {
-        score[i] = -score[i];
+    float first = -INFINITY, second = -INFINITY;
+    for (uint32_t e = group * c->group_size; e < (group + 1) * c->group_size; e++) {
+        float s = score_of(c, e);
+        if (s > first) {
+            second = first;
+            first = s;
+        } else if (s > second) {
+            second = s;
+        }
     }
-    k->exp_sum(score, 0, count);
-    for (size_t i = 0; i < count; i++) {
-        score[i] = 1 / (1 + score[i]);
+    return first + second;
+}
+
+/* Closes all groups but the `used` best; of equals the first. */
+static void close_groups(struct choice *c, uint32_t groups, uint32_t used)
+{
+    float score[MODEL_EXPERTS_MAX];
+    for (uint32_t g = 0; g < groups; g++) {
+        score[g] = group_score(c, g);
+        c->is_closed[g] = true;
+    }
+    for (uint32_t i = 0; i < used; i++) {
+        uint32_t best = UINT32_MAX;
+        for (uint32_t g = 0; g < groups; g++) {
+            if (c->is_closed[g] && (best == UINT32_MAX || score[g] > score[best])) {
+                best = g;
+            }
+        }
+        c->is_closed[best] = false;
     }
 }
 
@@ -69,49 +112,71 @@ static void softmax(const struct kernels *k, float *score, size_t count)
     }
 }
 
-/* Probabilities are needed as such only where a bias or the logistic function changes the choice.
- */
-static void route_row(struct forward *f, size_t row)
+/* The weights of the chosen ones. p: probabilities, or scores that are not yet. */
+static void weigh(const struct forward *f, float *p, bool is_ready, const uint32_t *chosen,
+                  float *weights)
 {
     const struct hparams *h = &f->m->h;
-    float *p = f->s->route + row * h->expert_count, *weights = f->s->weights + row * h->expert_used;
-    uint32_t *chosen = f->s->chosen + row * h->expert_used;
-    const float *bias = f->layer->router_bias;
     float sum = 0, all = 1;
-
-    if (h->has_sigmoid) {
-        logistic(f->k, p, h->expert_count);
-    } else if (bias) {
-        softmax(f->k, p, h->expert_count);
-    }
-    for (size_t i = 0; i < h->expert_used; i++) {
-        chosen[i] = best_of(p, bias, h->expert_count, chosen, i);
-    }
-    if (!h->has_sigmoid && !bias) {
+    if (!is_ready && h->router == ROUTER_SOFTMAX) {
         all = f->k->exp_sum(p, p[chosen[0]], h->expert_count);
     }
     for (size_t i = 0; i < h->expert_used; i++) {
         weights[i] = p[chosen[i]];
+    }
+    if (h->router == ROUTER_LATE) {
+        model_sigmoid(f->k, weights, h->expert_used);
+    }
+    for (size_t i = 0; i < h->expert_used; i++) {
         sum += weights[i];
     }
+    sum = sum > WEIGHT_SUM_MIN ? sum : WEIGHT_SUM_MIN;
     for (size_t i = 0; i < h->expert_used; i++) {
         weights[i] *= (float)h->expert_scale / (h->has_plain_weights ? all : sum);
     }
 }
 
+/* Softmax does not change the order, so it waits where nothing but the order is looked at. */
+static void route_row(struct forward *f, size_t row)
+{
+    const struct hparams *h = &f->m->h;
+    float *p = f->s->route + row * h->expert_count;
+    uint32_t *chosen = f->s->chosen + row * h->expert_used;
+    const float *bias = f->layer->router_bias;
+    bool is_ready = h->router == ROUTER_LOGISTIC || bias || h->expert_groups != 0;
+    struct choice c = {.score = p,
+                       .bias = bias,
+                       .count = h->expert_count,
+                       .group_size = h->expert_count,
+                       .chosen = chosen};
+
+    if (h->router == ROUTER_LOGISTIC) {
+        model_sigmoid(f->k, p, h->expert_count);
+    } else if (h->router == ROUTER_SOFTMAX && is_ready) {
+        softmax(f->k, p, h->expert_count);
+    }
+    if (h->expert_groups != 0) {
+        c.group_size = h->expert_count / h->expert_groups;
+        close_groups(&c, h->expert_groups, h->expert_groups_used);
+    }
+    for (; c.taken < h->expert_used; c.taken++) {
+        chosen[c.taken] = best_of(&c);
+    }
+    weigh(f, p, is_ready, chosen, f->s->weights + row * h->expert_used);
+}
+
 /* ---- one expert ---- */
 
 /* down(act(gate x) * up x) of f->row_count rows. */
-static void run_expert(struct forward *f, const struct matrix *gate, const struct matrix *up,
-                       const struct matrix *down, const float *x, float *y)
+static void run_expert(struct forward *f, const struct expert *e, const float *x, float *y)
 {
-    const struct product inner[] = {model_product(up, f->s->up, NULL),
-                                    model_product(gate, f->s->gate, NULL)};
-    f->ffn_dim = up->rows;
-    model_multiply(f, x, up->cols, inner, gate->rows != 0 ? 2 : 1);
-    model_each_row(f, model_activate_row, up->rows * 2);
-    const struct product outer = model_product(down, y, NULL);
-    model_multiply(f, f->s->gate, down->cols, &outer, 1);
+    const struct product inner[] = {model_product(&e->up, f->s->up, e->up_bias),
+                                    model_product(&e->gate, f->s->gate, e->gate_bias)};
+    f->ffn_dim = e->up.rows;
+    model_multiply(f, x, e->up.cols, inner, e->gate.rows != 0 ? 2 : 1);
+    model_each_row(f, model_activate_row, e->up.rows * 2);
+    const struct product outer = model_product(&e->down, y, e->down_bias);
+    model_multiply(f, f->s->gate, e->down.cols, &outer, 1);
 }
 
 /* The weight a row gives an expert; false when it did not choose it. */
@@ -127,10 +192,19 @@ static bool weight_of(const struct forward *f, size_t row, uint32_t expert, floa
     return false;
 }
 
+/* y += weight * x */
+static void add_scaled(float *y, const float *x, float weight, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        y[i] += weight * x[i];
+    }
+}
+
 static void take_expert(struct forward *f, uint32_t number)
 {
     const struct expert *expert = &f->layer->experts[number];
     struct scratch *s = f->s;
+    bool is_early = f->m->h.router == ROUTER_LATE; /* the weight multiplies the input */
     size_t dim = f->m->h.embed_dim, count = 0;
     const float *x = model_ffn_input(f);
     struct forward part = *f;
@@ -138,22 +212,22 @@ static void take_expert(struct forward *f, uint32_t number)
 
     for (size_t row = 0; row < f->row_count; row++) {
         if (weight_of(f, row, number, &weight)) {
-            memcpy(s->expert_in + count++ * dim, x + row * dim, dim * sizeof(float));
+            float *in = s->expert_in + count++ * dim;
+            for (size_t i = 0; i < dim; i++) {
+                in[i] = is_early ? weight * x[row * dim + i] : x[row * dim + i];
+            }
         }
     }
     if (count == 0) {
         return;
     }
     part.row_count = count;
-    run_expert(&part, &expert->gate, &expert->up, &expert->down, s->expert_in, s->expert_out);
+    run_expert(&part, expert, s->expert_in, s->expert_out);
     count = 0;
     for (size_t row = 0; row < f->row_count; row++) {
         if (weight_of(f, row, number, &weight)) {
-            float *sum = s->expert_sum + row * dim;
-            const float *out = s->expert_out + count++ * dim;
-            for (size_t i = 0; i < dim; i++) {
-                sum[i] += weight * out[i];
-            }
+            add_scaled(s->expert_sum + row * dim, s->expert_out + count++ * dim,
+                       is_early ? 1 : weight, dim);
         }
     }
 }
@@ -181,11 +255,12 @@ void model_run_experts(struct forward *f)
     size_t dim = f->m->h.embed_dim, bytes = f->row_count * dim * sizeof(float);
     const float *x = model_ffn_input(f);
 
-    const struct product scores = model_product(&layer->router, s->route, NULL);
+    const struct product scores = model_product(&layer->router, s->route, layer->score_bias);
     model_multiply(f, x, dim, &scores, 1);
     model_each_row(f, route_row, (size_t)f->m->h.expert_count * f->m->h.expert_used);
     if (layer->up.rows != 0) {
-        run_expert(f, &layer->gate, &layer->up, &layer->down, x, s->expert_sum);
+        const struct expert shared = {.gate = layer->gate, .up = layer->up, .down = layer->down};
+        run_expert(f, &shared, x, s->expert_sum);
     } else {
         memset(s->expert_sum, 0, bytes);
     }

@@ -78,7 +78,7 @@ static inline float *fixture_logits(const struct fixture *f, const int32_t *ids,
     uint32_t *pages = fixture_pages(page_count, 0, 1);
     float *logits = MEM_ARRAY(float, count * f->vocab_count);
     struct model_row *rows = MEM_ARRAY(struct model_row, chunk);
-    const struct model_seq seq = {pages, page_count};
+    const struct model_seq seq = {.pages = pages, .page_count = page_count};
     for (size_t first = 0; first < count; first += chunk) {
         size_t n = count - first < chunk ? count - first : chunk;
         for (size_t i = 0; i < n; i++) {

@@ -25,7 +25,6 @@
 #include "base/mem.h"
 #include "base/size.h"
 #include "model/activate.h"
-#include "model/attention.h"
 #include "model/forward.h"
 #include "model/rope.h"
 #include "tensor/codec.h"
@@ -78,25 +77,33 @@ void model_each_row(struct forward *f, row_fn *fn, size_t width)
     }
 }
 
-static size_t table_count(const struct hparams *h)
-{
-    return h->has_two_tables ? ROPE_TABLE_COUNT : 1;
-}
-
 void model_rope_row(const struct forward *f, size_t row, enum rope_table table, const float **cos,
                     const float **sin)
 {
     const struct hparams *h = &f->m->h;
-    size_t at = (row * table_count(h) + table) * (h->rope.dim / 2);
+    size_t at = row * model_rope_pairs(h);
+    at += table == ROPE_TABLE_WINDOW ? h->rope[ROPE_TABLE_MAIN].dim / 2 : 0;
     *cos = f->s->cos + at;
     *sin = f->s->sin + at;
+}
+
+static void make_angles(struct forward *f, size_t row)
+{
+    const struct model *m = f->m;
+    size_t at = row * model_rope_pairs(&m->h);
+    for (int i = 0; i < (m->h.has_two_tables ? ROPE_TABLE_COUNT : 1); i++) {
+        size_t pairs = m->h.rope[i].dim / 2;
+        model_rope_table(m->rope_freq[i], m->rope_magnitude[i], pairs, f->rows[row].pos,
+                         f->s->cos + at, f->s->sin + at);
+        at += pairs;
+    }
 }
 
 static void embed_row(struct forward *f, size_t row)
 {
     const struct model *m = f->m;
     const struct weights *w = &m->layout.weights;
-    size_t token = (size_t)f->rows[row].token, dim = m->h.embed_dim, pairs = m->h.rope.dim / 2;
+    size_t token = (size_t)f->rows[row].token, dim = m->h.embed_dim;
     float *x = f->s->x + row * dim;
 
     if (w->embed_rows) {
@@ -123,17 +130,13 @@ static void embed_row(struct forward *f, size_t row)
     if (w->embed_norm) {
         model_normalize(f, x, w->embed_norm, w->embed_norm_bias, x, dim);
     }
-    for (size_t i = 0; pairs > 0 && i < table_count(&m->h); i++) {
-        size_t at = (row * table_count(&m->h) + i) * pairs;
-        model_rope_table(m->rope_freq[i], m->rope_magnitude[i], pairs, f->rows[row].pos,
-                         f->s->cos + at, f->s->sin + at);
-    }
+    make_angles(f, row);
 }
 
 void model_embed(struct forward *f)
 {
     const struct hparams *h = &f->m->h;
-    model_each_row(f, embed_row, (size_t)h->embed_dim * 2 + h->rope.dim * 32);
+    model_each_row(f, embed_row, (size_t)h->embed_dim * 2 + model_rope_pairs(h) * 64);
 }
 
 /* ---- between blocks ---- */
@@ -295,20 +298,25 @@ struct product model_product(const struct matrix *w, float *y, const float *bias
 
 /* ---- blocks ---- */
 
-void model_keep_wanted(struct forward *f)
+void model_keep_wanted(struct forward *f, const struct row_buffer *buffers, size_t count)
 {
-    size_t dim = f->m->h.embed_dim, q_dim = (size_t)f->shape->head_count * f->m->h.key_dim;
-    size_t kept = 0;
+    size_t dim = f->m->h.embed_dim, kept = 0;
+    if (!f->is_last) {
+        return;
+    }
     for (size_t i = 0; i < f->row_count; i++) {
         if (!f->rows[i].wants_logits) {
             continue;
         }
+        for (size_t b = 0; b < count && kept != i; b++) {
+            memcpy(buffers[b].floats + kept * buffers[b].width,
+                   buffers[b].floats + i * buffers[b].width, buffers[b].width * sizeof(float));
+        }
         if (kept != i) {
             memcpy(f->s->x + kept * dim, f->s->x + i * dim, dim * sizeof(float));
-            memcpy(f->s->q + kept * q_dim, f->s->q + i * q_dim, q_dim * sizeof(float));
-            if (f->layer->is_parallel) {
-                memcpy(f->s->side + kept * dim, f->s->side + i * dim, dim * sizeof(float));
-            }
+        }
+        if (kept != i && f->layer->is_parallel) {
+            memcpy(f->s->side + kept * dim, f->s->side + i * dim, dim * sizeof(float));
         }
         f->s->rows[kept++] = f->rows[i];
     }
@@ -316,15 +324,9 @@ void model_keep_wanted(struct forward *f)
     f->row_count = kept;
 }
 
-void model_project(struct forward *f)
+const float *model_block_input(const struct forward *f)
 {
-    const struct layer *layer = f->layer;
-    struct scratch *s = f->s;
-    const struct product qkv[] = {model_product(&layer->q, s->q, layer->q_bias),
-                                  model_product(&layer->k, s->k, layer->k_bias),
-                                  model_product(&layer->v, s->v, layer->v_bias)};
-    model_multiply(f, has_attention_norm(f) ? s->norm : s->x, f->m->h.embed_dim, qkv, 3);
-    model_each_row(f, model_store_row, qkv[0].w->rows + 2 * qkv[1].w->rows);
+    return has_attention_norm(f) ? f->s->norm : f->s->x;
 }
 
 void model_mix_heads(struct forward *f)
@@ -334,46 +336,15 @@ void model_mix_heads(struct forward *f)
     model_multiply(f, f->s->attn, layer->out.cols, &out, 1);
 }
 
-static void run_attention(struct forward *f, bool is_last)
+static void run_mixer(struct forward *f)
 {
-    struct model *m = f->m;
-    const struct layer *layer = f->layer;
-    const struct hparams *h = &m->h;
-    struct scratch *s = f->s;
-    size_t kv_heads = f->shape->kv_head_count;
-    size_t element = m->params.kv_type == KV_F32 ? 4 : 2;
-
-    model_project(f);
-    if (is_last) {
-        model_keep_wanted(f);
-    }
-    const struct attention attention = {
-        .kernels = f->k,
-        .kv_type = m->params.kv_type,
-        .pages = m->pages,
-        .page_bytes = m->plan.page_bytes,
-        .k_offset = layer->kv_offset,
-        .v_offset = layer->kv_offset + kv_heads * h->key_dim * KV_PAGE_TOKENS * element,
-        .head_count = f->shape->head_count,
-        .kv_head_count = kv_heads,
-        .key_dim = h->key_dim,
-        .value_dim = h->value_dim,
-        .scale = (float)h->attn_scale,
-        .cap = (float)h->score_cap,
-        .alibi_bias = (float)h->alibi_bias,
-        .window = f->shape->window,
-        .seqs = f->batch->seqs,
-        .rows = f->rows,
-        .row_count = f->row_count,
-        .q = s->q,
-        .out = s->attn,
-        .part = s->part,
-        .part_floats = s->part_floats,
+    static void (*const mixers[MIXER_COUNT])(struct forward * f) = {
+        [MIXER_ATTENTION] = model_run_attention,
+        [MIXER_SHORT_CONV] = model_run_short_conv,
+        [MIXER_DELTA_NET] = model_run_delta_net,
+        [MIXER_MAMBA2] = model_run_mamba2,
     };
-    if (f->row_count > 0) {
-        model_attention_run(&attention, m->pool);
-    }
-    model_mix_heads(f);
+    mixers[f->shape->mixer](f);
 }
 
 const float *model_ffn_input(const struct forward *f)
@@ -441,6 +412,7 @@ static void check_batch(const struct model *m, const struct model_batch *batch)
         assert(row->pos < m->plan.ctx_tokens && row->seq < batch->seq_count);
         assert(row->pos / KV_PAGE_TOKENS < batch->seqs[row->seq].page_count);
         assert(batch->seqs[row->seq].pages[row->pos / KV_PAGE_TOKENS] < m->plan.kv_pages);
+        assert(m->plan.states == 0 || batch->seqs[row->seq].state < m->plan.states);
         assert(i == 0 || row[-1].seq != row->seq || row[-1].pos + 1 == row->pos);
         wanted += row->wants_logits;
     }
@@ -467,7 +439,8 @@ void model_forward(struct model *m, const struct model_batch *batch, float *logi
         f.shape = &m->h.layers[i];
         f.ffn_dim = f.shape->ffn_dim;
         model_enter_attention(&f, before);
-        run_attention(&f, i + 1 == m->h.layer_count);
+        f.is_last = i + 1 == m->h.layer_count;
+        run_mixer(&f);
         model_enter_ffn(&f);
         model_feed_forward(&f);
     }

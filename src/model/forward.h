@@ -13,9 +13,11 @@ struct forward {
     size_t row_count;
     const struct layer *layer; /* of this step */
     const struct layer_shape *shape;
+    bool is_last;   /* layer */
     size_t ffn_dim; /* of the block or expert that runs */
     /* Of model_join: what is done with the output of the last block, and where x goes on. */
     const struct join *join;
+    const struct convolution *convolution; /* recurrent.h */
     float *logits;
 };
 
@@ -32,7 +34,7 @@ void model_enter_attention(struct forward *f, const struct layer *before);
 /* Queries to s->q, keys and values to the pages. */
 void model_project(struct forward *f);
 
-/* s->norm = W_out attn. */
+/* s->norm = W_out attn, whatever mixer made it. */
 void model_mix_heads(struct forward *f);
 
 /* x += s->norm; then the input of the feed-forward block. */
@@ -43,9 +45,6 @@ void model_feed_forward(struct forward *f);
 
 /* x += the output of f->layer, the last one. */
 void model_leave(struct forward *f);
-
-/* Leaves only the rows that want something, in their order. */
-void model_keep_wanted(struct forward *f);
 
 /* What the feed-forward block reads. */
 const float *model_ffn_input(const struct forward *f);
@@ -64,6 +63,26 @@ struct product model_product(const struct matrix *w, float *y, const float *bias
 /* gate = act(gate) * up, or act(up) without a gate. */
 void model_activate_row(struct forward *f, size_t row);
 
+/* What the blocks read: x, normed or not. */
+const float *model_block_input(const struct forward *f);
+
+/* ---- mixers: the block's input to s->norm ---- */
+
+void model_run_attention(struct forward *f);
+void model_run_short_conv(struct forward *f);
+void model_run_delta_net(struct forward *f);
+void model_run_mamba2(struct forward *f);
+
+/* In the last layer, leaves only the rows that want something, in their order, here, in s->x and in
+ * whatever else goes on. Everything the others leave to later positions must be stored. */
+struct row_buffer {
+    float *floats;
+    size_t width; /* of a row */
+};
+void model_keep_wanted(struct forward *f, const struct row_buffer *buffers, size_t count);
+
+/* ---- blocks ---- */
+
 /* The feed-forward block of a layer with experts: s->norm to s->norm. */
 void model_run_experts(struct forward *f);
 
@@ -71,11 +90,17 @@ void model_run_experts(struct forward *f);
 void model_normalize(const struct forward *f, const float *x, const float *w, const float *b,
                      float *y, size_t n);
 
-/* cos and sin of a row ([rope.dim / 2]), from a table that the model has. */
+/* cos and sin of a row ([rope dim / 2]), from a table that the model has. */
 void model_rope_row(const struct forward *f, size_t row, enum rope_table table, const float **cos,
                     const float **sin);
 
 /* Finishes the queries of a row in place, and its keys and values in its page. */
 void model_store_row(struct forward *f, size_t row);
+
+/* Keys and values of a row, as they are, to its page. */
+void model_store_keys(const struct forward *f, size_t row, const float *k, const float *v);
+
+/* s->attn = attention of s->q over the pages of the layer. */
+void model_attend(struct forward *f);
 
 #endif

@@ -10,10 +10,10 @@
 static void norm_heads(const struct forward *f, float *x, size_t heads, const float *norm,
                        const float *bias)
 {
-    const struct hparams *h = &f->m->h;
-    enum qk_norm kind = h->traits->qk_norm;
+    enum qk_norm kind = f->m->h.traits->qk_norm;
     bool is_whole = kind == QK_WHOLE || kind == QK_WHOLE_MAYBE;
-    size_t width = is_whole ? heads * h->key_dim : h->key_dim, count = is_whole ? 1 : heads;
+    size_t dim = f->shape->key_dim, width = is_whole ? heads * dim : dim,
+           count = is_whole ? 1 : heads;
     for (size_t i = 0; norm && i < count; i++) {
         const float *w = kind == QK_EACH_HEAD ? norm + i * width : norm;
         model_normalize(f, x + i * width, w, bias, x + i * width, width);
@@ -29,9 +29,9 @@ static void turn_heads(const struct forward *f, size_t row, float *x, size_t hea
     }
     model_rope_row(f, row, f->shape->table, &cos, &sin);
     if (h->traits->rope == ROPE_NEOX) {
-        f->k->rope_neox(x, cos, sin, heads, h->key_dim, h->rope.dim);
+        f->k->rope_neox(x, cos, sin, heads, f->shape->key_dim, h->rope[f->shape->table].dim);
     } else {
-        f->k->rope_norm(x, cos, sin, heads, h->key_dim, h->rope.dim);
+        f->k->rope_norm(x, cos, sin, heads, f->shape->key_dim, h->rope[f->shape->table].dim);
     }
 }
 
@@ -41,7 +41,7 @@ static void shape_heads(const struct forward *f, size_t row, float *x, size_t he
 {
     const struct hparams *h = &f->m->h;
     if (h->clamp != 0) {
-        model_clamp(x, heads * h->key_dim, (float)h->clamp);
+        model_clamp(x, heads * f->shape->key_dim, (float)h->clamp);
     }
     if (h->traits->has_late_qk_norm) {
         turn_heads(f, row, x, heads);
@@ -59,7 +59,7 @@ static void sharpen(const struct forward *f, float *q, size_t n, uint32_t pos)
     if (h->temperature_scale == 0) {
         return;
     }
-    double turns = floor((double)pos / h->rope.ctx_original);
+    double turns = floor((double)pos / h->rope[ROPE_TABLE_MAIN].ctx_original);
     float factor = (float)(1 + h->temperature_scale * log(1 + turns));
     for (size_t i = 0; i < n; i++) {
         q[i] *= factor;
@@ -81,8 +81,8 @@ static void store_16(const struct forward *f, const float *k, const float *v, ui
                      size_t slot)
 {
     enum { STEP = 256 };
-    const struct hparams *h = &f->m->h;
-    size_t kv_heads = f->shape->kv_head_count, k_count = kv_heads * h->key_dim;
+    const struct layer_shape *shape = f->shape;
+    size_t kv_heads = shape->kv_head_count, k_count = kv_heads * shape->key_dim;
     uint16_t *keys = (uint16_t *)(void *)page, narrow[STEP];
     uint16_t *values = keys + k_count * KV_PAGE_TOKENS;
     for (size_t i = 0; i < k_count; i += STEP) {
@@ -93,23 +93,39 @@ static void store_16(const struct forward *f, const float *k, const float *v, ui
         }
     }
     for (size_t i = 0; i < kv_heads; i++) {
-        convert(f, v + i * h->value_dim, values + (i * KV_PAGE_TOKENS + slot) * h->value_dim,
-                h->value_dim);
+        convert(f, v + i * shape->value_dim,
+                values + (i * KV_PAGE_TOKENS + slot) * shape->value_dim, shape->value_dim);
     }
 }
 
 static void store_32(const struct forward *f, const float *k, const float *v, uint8_t *page,
                      size_t slot)
 {
-    const struct hparams *h = &f->m->h;
-    size_t kv_heads = f->shape->kv_head_count, k_count = kv_heads * h->key_dim;
+    const struct layer_shape *shape = f->shape;
+    size_t kv_heads = shape->kv_head_count, k_count = kv_heads * shape->key_dim;
     float *keys = (float *)(void *)page, *values = keys + k_count * KV_PAGE_TOKENS;
     for (size_t i = 0; i < k_count; i++) {
         keys[i * KV_PAGE_TOKENS + slot] = k[i];
     }
     for (size_t i = 0; i < kv_heads; i++) {
-        memcpy(values + (i * KV_PAGE_TOKENS + slot) * h->value_dim, v + i * h->value_dim,
-               h->value_dim * sizeof(float));
+        memcpy(values + (i * KV_PAGE_TOKENS + slot) * shape->value_dim, v + i * shape->value_dim,
+               shape->value_dim * sizeof(float));
+    }
+}
+
+void model_store_keys(const struct forward *f, size_t row, const float *k, const float *v)
+{
+    const struct model_row *at = &f->rows[row];
+    const struct model_seq *seq = &f->batch->seqs[at->seq];
+    if (at->pos < seq->ready) {
+        return;
+    }
+    uint32_t number = seq->pages[at->pos / KV_PAGE_TOKENS];
+    uint8_t *page = f->m->pages + number * f->m->plan.page_bytes + f->layer->kv_offset;
+    if (f->m->params.kv_type == KV_F32) {
+        store_32(f, k, v, page, at->pos % KV_PAGE_TOKENS);
+    } else {
+        store_16(f, k, v, page, at->pos % KV_PAGE_TOKENS);
     }
 }
 
@@ -117,22 +133,17 @@ void model_store_row(struct forward *f, size_t row)
 {
     const struct hparams *h = &f->m->h;
     const struct layer *layer = f->layer;
-    const struct model_row *at = &f->rows[row];
-    size_t heads = f->shape->head_count, kv_heads = f->shape->kv_head_count;
-    float *q = f->s->q + row * heads * h->key_dim, *k = f->s->k + row * kv_heads * h->key_dim;
-    float *v = f->s->v + row * kv_heads * h->value_dim;
+    const struct layer_shape *shape = f->shape;
+    size_t heads = shape->head_count, kv_heads = shape->kv_head_count;
+    float *q = f->s->q + row * heads * shape->key_dim;
+    float *k = f->s->k + row * kv_heads * shape->key_dim;
+    float *v = f->s->v + row * kv_heads * shape->value_dim;
 
     shape_heads(f, row, q, heads, layer->q_norm, layer->q_norm_bias);
     shape_heads(f, row, k, kv_heads, layer->k_norm, layer->k_norm_bias);
     if (h->clamp != 0) {
-        model_clamp(v, kv_heads * h->value_dim, (float)h->clamp);
+        model_clamp(v, kv_heads * shape->value_dim, (float)h->clamp);
     }
-    sharpen(f, q, heads * h->key_dim, at->pos);
-    uint32_t number = f->batch->seqs[at->seq].pages[at->pos / KV_PAGE_TOKENS];
-    uint8_t *page = f->m->pages + number * f->m->plan.page_bytes + layer->kv_offset;
-    if (f->m->params.kv_type == KV_F32) {
-        store_32(f, k, v, page, at->pos % KV_PAGE_TOKENS);
-    } else {
-        store_16(f, k, v, page, at->pos % KV_PAGE_TOKENS);
-    }
+    sharpen(f, q, heads * shape->key_dim, f->rows[row].pos);
+    model_store_keys(f, row, k, v);
 }

@@ -289,8 +289,8 @@ static void test_experts(void **state)
                     "dots1.leading_dense_block_count is 3");
     expect_error_of("dots1-f32.gguf", "dots1.leading_dense_block_count", U64(2), ERR_FORMAT,
                     "tensor blk.1.ffn_gate.weight is missing");
-    expect_error_of("dots1-f32.gguf", "dots1.expert_gating_func", U64(3), ERR_FORMAT,
-                    "dots1.expert_gating_func is 3");
+    expect_error_of("dots1-f32.gguf", "dots1.expert_gating_func", U64(4), ERR_FORMAT,
+                    "dots1.expert_gating_func is 4");
     expect_error_of("dots1-f32.gguf", "dots1.expert_shared_count", U64(1025), ERR_FORMAT,
                     "dots1.expert_shared_count is 1025");
     expect_error_of("dots1-f32.gguf", "dots1.expert_weights_norm", U64(1), ERR_FORMAT,
@@ -313,6 +313,86 @@ static void test_experts(void **state)
     struct fixture f = fixture_open(temp_path, &params, 2);
     mem_free(fixture_logits(&f, ids, 3, 3));
     fixture_close(&f);
+}
+
+/* Keys and tensors of layers that pass on a state. */
+static void test_recurrences(void **state)
+{
+    static const uint64_t thin[] = {4, 63}, flat[] = {3, 23};
+    static const uint32_t heads[] = {0, 1, 0, 3};
+    static const struct {
+        const char *name, *key;
+        uint64_t value;
+        const char *text;
+    } cases[] = {
+        {"lfm2-f32.gguf", "lfm2.shortconv.l_cache", 1, "lfm2.shortconv.l_cache is 1"},
+        {"lfm2-f32.gguf", "lfm2.shortconv.l_cache", 65, "lfm2.shortconv.l_cache is 65"},
+        {"lfm2-f32.gguf", "lfm2.shortconv.l_cache", 4, "has the shape 3 x 24: 4 x 24 is needed"},
+        {"lfm2-f32.gguf", "lfm2.attention.head_count_kv", 2, "lfm2.attention.head_count_kv is 2"},
+        {"qwen35-f32.gguf", "qwen35.ssm.conv_kernel", 0, "qwen35.ssm.conv_kernel is 0"},
+        {"qwen35-f32.gguf", "qwen35.ssm.time_step_rank", 0, "qwen35.ssm.time_step_rank is 0"},
+        {"qwen35-f32.gguf", "qwen35.ssm.time_step_rank", 5, "not a multiple of ssm.time_step_rank"},
+        {"qwen35-f32.gguf", "qwen35.ssm.group_count", 3, "not a multiple of ssm.group_count"},
+        {"qwen35-f32.gguf", "qwen35.ssm.state_size", 1u << 17, "qwen35.ssm.state_size is 131072"},
+        {"qwen35-f32.gguf", "qwen35.ssm.inner_size", 1u << 25, "qwen35.ssm.inner_size is 33554432"},
+        {"qwen35-f32.gguf", "qwen35.full_attention_interval", 0, "full_attention_interval is 0"},
+        {"qwen35-f32.gguf", "qwen35.full_attention_interval", 2,
+         "blk.1.attn_q_norm.weight is missing"},
+        {"qwen35-f32.gguf", "qwen35.attention.value_length", 4, "value_length is 4"},
+        {"qwen35-f32.gguf", "qwen35.nextn_predict_layers", 3, "nextn_predict_layers is 3"},
+    };
+    struct gguf_value array = {
+        .kind = GGUF_ARRAY, .item_kind = GGUF_U32, .count = 3, .items = heads};
+    struct change c = {.tensor = "blk.0.ssm_conv1d.weight", .dims = thin, .type = DTYPE_F32};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        expect_error_of(cases[i].name, cases[i].key, U64(cases[i].value), ERR_FORMAT,
+                        cases[i].text);
+    }
+    expect_error_of("lfm2-f32.gguf", "lfm2.attention.head_count_kv", array, ERR_FORMAT,
+                    "head_count_kv is 3: an array with one item");
+    array.count = 4; /* layer 3 becomes attention */
+    expect_error_of("lfm2-f32.gguf", "lfm2.attention.head_count_kv", array, ERR_FORMAT,
+                    "tensor blk.3.attn_q.weight is missing");
+    expect_error("qwen35-f32.gguf", &c, ERR_FORMAT, "has the shape 4 x 63: 4 x 64 is needed");
+    c = (struct change){.tensor = "blk.0.ssm_alpha.weight", .drops = true};
+    expect_error("qwen35-f32.gguf", &c, ERR_FORMAT, "tensor blk.0.ssm_alpha.weight is missing");
+    c.tensor = "blk.0.attn_gate.weight";
+    expect_error("qwen35-f32.gguf", &c, ERR_FORMAT, "tensor blk.0.attn_gate.weight is missing");
+    c = (struct change){.tensor = "blk.0.shortconv.conv.weight", .dims = flat, .type = DTYPE_F32};
+    expect_error("lfm2-f32.gguf", &c, ERR_FORMAT, "has the shape 3 x 23: 3 x 24 is needed");
+    c = (struct change){.tensor = "blk.1.shortconv.conv.weight", .adds = true, .dims = flat};
+    expect_error("lfm2-f32.gguf", &c, ERR_ARCH, "blk.1.shortconv.conv.weight has no part");
+}
+
+/* States are planned to the byte. */
+static void test_states(void **state)
+{
+    char path[512];
+    struct err err = {0};
+    struct model_params params = fixture_params();
+    struct model_plan plan;
+    (void)state;
+    struct gguf *gguf = gguf_open(fixture_path(path, "qwen35-f32.gguf"), &err);
+    params.sequences_max = 3;
+    assert_true(model_plan(gguf, &params, &plan, &err));
+    /* 2 layers: 3 inputs of 64 channels, 4 heads of 8 x 8 */
+    assert_int_equal(plan.state_bytes, 2 * (3 * 64 + 4 * 8 * 8) * 4);
+    assert_int_equal(plan.states, 3);
+    params.states_max = 7;
+    assert_true(model_plan(gguf, &params, &plan, &err));
+    assert_int_equal(plan.states_bytes, 7 * plan.state_bytes);
+    assert_int_equal(plan.total_bytes, plan.weights_bytes + plan.kv_bytes + plan.scratch_bytes +
+                                           plan.table_bytes + plan.states_bytes);
+    params.memory_max = plan.weights_bytes + plan.states_bytes;
+    assert_false(model_plan(gguf, &params, &plan, &err));
+    assert_int_equal(err.code, ERR_MEMORY);
+    gguf_close(gguf);
+    gguf = gguf_open(fixture_path(path, "llama-f32.gguf"), &err);
+    assert_true(model_plan(gguf, &(struct model_params){.sequences_max = 1, .batch_rows_max = 1},
+                           &plan, &err));
+    assert_int_equal(plan.states, 0);
+    gguf_close(gguf);
 }
 
 /* Tensors that only some families have: fused ones, norms, biases of norms. */
@@ -551,6 +631,7 @@ static void test_no_memory(void **state)
     (void)state;
     fail_each_allocation("qwen3-f32.gguf");
     fail_each_allocation("qwen3moe-f32.gguf");
+    fail_each_allocation("lfm2-f32.gguf");
 }
 
 static int make_temp(void **state)
@@ -582,6 +663,8 @@ int main(void)
         cmocka_unit_test(test_changed_file),
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_experts),
+        cmocka_unit_test(test_recurrences),
+        cmocka_unit_test(test_states),
         cmocka_unit_test(test_family_keys),
         cmocka_unit_test(test_family_tensors),
         cmocka_unit_test(test_learned_positions),

@@ -10,208 +10,6 @@
 #include "model/attention.h"
 #include "tensor/codec.h"
 
-/* ---- the tensors of a layer ---- */
-
-enum width { W_ONE, W_EMBED, W_Q, W_K, W_V, W_MIX, W_FFN, W_QNORM, W_KNORM, W_EXPERTS, W_SHARED };
-
-/* When a tensor must, may or must not be there: presence_of. */
-enum presence {
-    NEEDED,
-    OPTIONAL,
-    SPLIT,      /* unless q, k and v are one tensor; so for their biases, which are optional: */
-    SPLIT_BIAS, /* */
-    PRE_NORM,
-    PRE_NORM_BIAS,
-    FFN_NORM,
-    FFN_NORM_BIAS,
-    SECOND_NORM,
-    POST_NORM,
-    POST_AS_FFN_NORM,
-    SUM_NORM,
-    QK_NORM,
-    QK_NORM_BIAS,
-    GATE,
-    GATE_BIAS,
-    UP,
-    DOWN,
-    DOWN_BIAS,
-    ROUTER,
-    SHARED,
-    SHARED_GATE,
-    ROUTER_BIAS,
-};
-
-struct slot {
-    const char *name;
-    enum weight_kind kind;
-    size_t at;             /* in struct layer */
-    enum width cols, rows; /* of a matrix; a vector has `rows` elements */
-    enum presence presence;
-};
-
-#define MATRIX(text, field, cols, rows, presence)                                                  \
-    {                                                                                              \
-        text, WEIGHT_MATRIX, offsetof(struct layer, field), cols, rows, presence                   \
-    }
-#define VECTOR(text, field, rows, presence)                                                        \
-    {                                                                                              \
-        text, WEIGHT_VECTOR, offsetof(struct layer, field), W_ONE, rows, presence                  \
-    }
-
-static const struct slot slots[] = {
-    VECTOR("attn_norm.weight", attn_norm, W_EMBED, PRE_NORM),
-    VECTOR("attn_norm.bias", attn_norm_bias, W_EMBED, PRE_NORM_BIAS),
-    VECTOR("attn_norm_2.weight", attn_norm_2, W_EMBED, SECOND_NORM),
-    VECTOR("attn_norm_2.bias", attn_norm_2_bias, W_EMBED, SECOND_NORM),
-    MATRIX("attn_q.weight", q, W_EMBED, W_Q, SPLIT),
-    MATRIX("attn_k.weight", k, W_EMBED, W_K, SPLIT),
-    MATRIX("attn_v.weight", v, W_EMBED, W_V, SPLIT),
-    VECTOR("attn_q.bias", q_bias, W_Q, SPLIT_BIAS),
-    VECTOR("attn_k.bias", k_bias, W_K, SPLIT_BIAS),
-    VECTOR("attn_v.bias", v_bias, W_V, SPLIT_BIAS),
-    VECTOR("attn_q_norm.weight", q_norm, W_QNORM, QK_NORM),
-    VECTOR("attn_k_norm.weight", k_norm, W_KNORM, QK_NORM),
-    VECTOR("attn_q_norm.bias", q_norm_bias, W_QNORM, QK_NORM_BIAS),
-    VECTOR("attn_k_norm.bias", k_norm_bias, W_KNORM, QK_NORM_BIAS),
-    MATRIX("attn_output.weight", out, W_MIX, W_EMBED, NEEDED),
-    VECTOR("attn_output.bias", out_bias, W_EMBED, OPTIONAL),
-    VECTOR("post_attention_norm.weight", attn_post_norm, W_EMBED, POST_NORM),
-    VECTOR("attn_output_norm.weight", attn_post_norm, W_EMBED, SUM_NORM),
-    VECTOR("attn_output_norm.bias", attn_post_norm_bias, W_EMBED, SUM_NORM),
-    VECTOR("post_attention_norm.weight", ffn_norm, W_EMBED, POST_AS_FFN_NORM),
-    VECTOR("ffn_norm.weight", ffn_norm, W_EMBED, FFN_NORM),
-    VECTOR("ffn_norm.bias", ffn_norm_bias, W_EMBED, FFN_NORM_BIAS),
-    MATRIX("ffn_gate.weight", gate, W_EMBED, W_FFN, GATE),
-    MATRIX("ffn_up.weight", up, W_EMBED, W_FFN, UP),
-    MATRIX("ffn_down.weight", down, W_FFN, W_EMBED, DOWN),
-    VECTOR("ffn_gate.bias", gate_bias, W_FFN, GATE_BIAS),
-    VECTOR("ffn_up.bias", up_bias, W_FFN, GATE_BIAS),
-    VECTOR("ffn_down.bias", down_bias, W_EMBED, DOWN_BIAS),
-    MATRIX("ffn_gate_inp.weight", router, W_EMBED, W_EXPERTS, ROUTER),
-    MATRIX("ffn_gate_shexp.weight", gate, W_EMBED, W_SHARED, SHARED),
-    MATRIX("ffn_up_shexp.weight", up, W_EMBED, W_SHARED, SHARED),
-    MATRIX("ffn_down_shexp.weight", down, W_SHARED, W_EMBED, SHARED),
-    VECTOR("exp_probs_b.bias", router_bias, W_EXPERTS, ROUTER_BIAS),
-    VECTOR("ffn_gate_inp_shexp.weight", shared_gate, W_EMBED, SHARED_GATE),
-    VECTOR("post_ffw_norm.weight", ffn_post_norm, W_EMBED, POST_NORM),
-    VECTOR("layer_output_norm.weight", ffn_post_norm, W_EMBED, SUM_NORM),
-    VECTOR("layer_output_norm.bias", ffn_post_norm_bias, W_EMBED, SUM_NORM),
-};
-
-enum { SLOT_COUNT = sizeof slots / sizeof slots[0] };
-
-enum taking { TAKE_NOT, TAKE_IF_THERE, TAKE_ALWAYS };
-
-static enum taking bias_taking(const struct traits *t)
-{
-    static const enum taking takings[] = {[NORM_BIAS_NONE] = TAKE_NOT,
-                                          [NORM_BIAS_NEEDED] = TAKE_ALWAYS,
-                                          [NORM_BIAS_OPTIONAL] = TAKE_IF_THERE};
-    return takings[t->norm_bias];
-}
-
-static enum taking ffn_norm_taking(const struct hparams *h)
-{
-    const struct traits *t = h->traits;
-    bool has_none = t->residual == RESIDUAL_PARALLEL || t->has_post_norm_as_ffn;
-    return has_none ? TAKE_NOT : t->residual == RESIDUAL_BY_FFN_NORM ? TAKE_IF_THERE : TAKE_ALWAYS;
-}
-
-static enum taking presence_of(enum presence presence, const struct hparams *h, uint32_t index,
-                               bool is_fused, bool has_ffn_norm)
-{
-    const struct traits *t = h->traits;
-    bool is_normed = traits_norm_input(t) && !t->has_bare_norms;
-    bool is_dense = !h->layers[index].has_experts;
-    switch (presence) {
-    case NEEDED:
-        return TAKE_ALWAYS;
-    case OPTIONAL:
-        return TAKE_IF_THERE;
-    case SPLIT:
-    case SPLIT_BIAS:
-        return is_fused ? TAKE_NOT : presence == SPLIT ? TAKE_ALWAYS : TAKE_IF_THERE;
-    case PRE_NORM:
-        return !is_normed                        ? TAKE_NOT
-               : t->has_open_start && index == 0 ? TAKE_IF_THERE
-                                                 : TAKE_ALWAYS;
-    case PRE_NORM_BIAS:
-        return is_normed ? bias_taking(t) : TAKE_NOT;
-    case FFN_NORM:
-        return is_normed ? ffn_norm_taking(h) : TAKE_NOT;
-    case FFN_NORM_BIAS:
-        return has_ffn_norm ? bias_taking(t) : TAKE_NOT;
-    case SECOND_NORM:
-        return (t->residual == RESIDUAL_PARALLEL && t->norm_bias != NORM_BIAS_NONE) ||
-                       t->norm_place == NORM_OF_SUM
-                   ? TAKE_IF_THERE
-                   : TAKE_NOT;
-    case POST_NORM:
-        return t->norm_place == NORM_AFTER || t->norm_place == NORM_BEFORE_AND_AFTER ? TAKE_ALWAYS
-                                                                                     : TAKE_NOT;
-    case SUM_NORM:
-        return t->norm_place == NORM_OF_SUM ? TAKE_ALWAYS : TAKE_NOT;
-    case POST_AS_FFN_NORM:
-        return t->has_post_norm_as_ffn ? TAKE_ALWAYS : TAKE_NOT;
-    case QK_NORM:
-        return t->qk_norm == QK_NONE                             ? TAKE_NOT
-               : t->qk_norm == QK_HEAD || t->qk_norm == QK_WHOLE ? TAKE_ALWAYS
-                                                                 : TAKE_IF_THERE;
-    case QK_NORM_BIAS:
-        return t->qk_norm == QK_WHOLE_MAYBE ? TAKE_IF_THERE : TAKE_NOT;
-    case GATE:
-        return is_dense && h->gate == GATE_OWN ? TAKE_ALWAYS : TAKE_NOT;
-    case GATE_BIAS:
-        return !is_dense || h->gate == GATE_IN_UP ? TAKE_NOT : TAKE_IF_THERE;
-    case UP:
-        return !is_dense || h->gate == GATE_IN_UP ? TAKE_NOT : TAKE_ALWAYS;
-    case DOWN:
-        return is_dense ? TAKE_ALWAYS : TAKE_NOT;
-    case DOWN_BIAS:
-        return is_dense ? TAKE_IF_THERE : TAKE_NOT;
-    case ROUTER:
-        return is_dense ? TAKE_NOT : TAKE_ALWAYS;
-    case SHARED:
-        return !is_dense && h->shared_ffn_dim != 0 ? TAKE_ALWAYS : TAKE_NOT;
-    case ROUTER_BIAS:
-        return !is_dense && t->has_router_bias ? TAKE_IF_THERE : TAKE_NOT;
-    case SHARED_GATE:
-        return !is_dense && t->shared == SHARED_GATED ? TAKE_ALWAYS : TAKE_NOT;
-    }
-    return TAKE_NOT;
-}
-
-static uint64_t width_of(enum width width, const struct hparams *h, const struct layer_shape *shape)
-{
-    switch (width) {
-    case W_ONE:
-        return 1;
-    case W_EMBED:
-        return h->embed_dim;
-    case W_Q:
-        return (uint64_t)shape->head_count * h->key_dim;
-    case W_K:
-        return (uint64_t)shape->kv_head_count * h->key_dim;
-    case W_V:
-        return (uint64_t)shape->kv_head_count * h->value_dim;
-    case W_MIX:
-        return (uint64_t)shape->head_count * h->value_dim;
-    case W_FFN:
-        return shape->ffn_dim;
-    case W_EXPERTS:
-        return h->expert_count;
-    case W_SHARED:
-        return h->shared_ffn_dim;
-    case W_QNORM:
-        return h->traits->qk_norm == QK_HEAD ? h->key_dim
-                                             : (uint64_t)shape->head_count * h->key_dim;
-    case W_KNORM:
-        return h->traits->qk_norm == QK_HEAD ? h->key_dim
-                                             : (uint64_t)shape->kv_head_count * h->key_dim;
-    }
-    return 0;
-}
-
 /* ---- placing one tensor ---- */
 
 struct placer {
@@ -253,7 +51,8 @@ static bool check_shape(struct placer *p, const struct gguf_tensor *tensor, uint
 {
     char wanted[64];
     uint64_t first = is_vector ? rows : cols, second = is_vector ? 1 : rows;
-    if (is_vector && cols > 1 && tensor->dims[1] > 1) { /* heads side by side */
+    if (is_vector && tensor->dims[1] > 1 && (cols > 1 || tensor->dims[0] == 1)) {
+        /* heads or channels side by side */
         first = cols;
         second = rows / cols;
     }
@@ -345,11 +144,12 @@ static bool take_fused_qkv(struct placer *p, const struct hparams *h, uint32_t i
                            struct layer *layer)
 {
     const struct layer_shape *shape = &h->layers[index];
-    uint64_t q = width_of(W_Q, h, shape), k = width_of(W_K, h, shape), v = width_of(W_V, h, shape);
+    uint64_t q = model_slot_width(W_Q, h, shape), k = model_slot_width(W_K, h, shape);
+    uint64_t v = model_slot_width(W_V, h, shape);
     char name[64];
     snprintf(name, sizeof name, "blk.%u.attn_qkv.weight", index);
     const struct gguf_tensor *tensor = gguf_find_tensor(p->gguf, str_of(name));
-    if (!tensor) {
+    if (!tensor || shape->mixer != MIXER_ATTENTION) {
         return true;
     }
     if (!check_shape(p, tensor, h->embed_dim, q + k + v, false) ||
@@ -382,80 +182,124 @@ static bool take_fused_up(struct placer *p, const struct hparams *h, uint32_t in
            place_rows(p, WEIGHT_MATRIX, tensor, rows, rows, &layer->up);
 }
 
-/* Rows [e * rows, (e + 1) * rows) of a tensor with three dimensions are expert e's matrix. */
-static bool take_stack(struct placer *p, const struct hparams *h, uint32_t index, const char *part,
-                       uint64_t cols, uint64_t rows, size_t at)
+/* A tensor with three dimensions: `rows` rows for each expert, of which [first, first + count) are
+ * the matrix at `at` in struct expert. */
+struct stack {
+    const char *part;
+    uint64_t cols, rows, first, count;
+    size_t at;
+};
+
+static bool take_stack(struct placer *p, const struct hparams *h, uint32_t index,
+                       const struct stack *s)
 {
     char name[64], wanted[96];
-    snprintf(name, sizeof name, "blk.%u.%s.weight", index, part);
+    snprintf(name, sizeof name, "blk.%u.%s.weight", index, s->part);
     const struct gguf_tensor *tensor = gguf_find_tensor(p->gguf, str_of(name));
     if (!tensor) {
         return fail_missing(p, name);
     }
-    if (tensor->dims[0] != cols || tensor->dims[1] != rows || tensor->dims[2] != h->expert_count ||
-        tensor->dims[3] != 1) {
-        snprintf(wanted, sizeof wanted, "%" PRIu64 " x %" PRIu64 " x %u", cols, rows,
+    if (tensor->dims[0] != s->cols || tensor->dims[1] != s->rows ||
+        tensor->dims[2] != h->expert_count || tensor->dims[3] != 1) {
+        snprintf(wanted, sizeof wanted, "%" PRIu64 " x %" PRIu64 " x %u", s->cols, s->rows,
                  h->expert_count);
         return fail_shape(p, tensor, wanted);
     }
     for (uint32_t e = 0; e < h->expert_count; e++) {
         struct expert *expert = &p->layout->weights.layers[index].experts[e];
-        if (!place_rows(p, WEIGHT_MATRIX, tensor, e * rows, rows, (char *)expert + at)) {
+        if (!place_rows(p, WEIGHT_MATRIX, tensor, e * s->rows + s->first, s->count,
+                        (char *)expert + s->at)) {
             return false;
         }
     }
     return true;
 }
 
+static bool has_tensor(const struct placer *p, uint32_t index, const char *name)
+{
+    char full[64];
+    snprintf(full, sizeof full, "blk.%u.%s", index, name);
+    return gguf_find_tensor(p->gguf, str_of(full)) != NULL;
+}
+
 static bool take_experts(struct placer *p, const struct hparams *h, uint32_t index)
 {
     struct layout *l = p->layout;
-    uint64_t read_bytes = l->read_bytes, macs = l->macs, ffn = h->expert_ffn_dim;
+    const size_t gate = offsetof(struct expert, gate), up = offsetof(struct expert, up);
+    const uint64_t read_bytes = l->read_bytes, macs = l->macs;
+    const uint64_t embed = h->embed_dim, ffn = h->expert_ffn_dim;
+    const struct stack apart[] = {{"ffn_gate_exps", embed, ffn, 0, ffn, gate},
+                                  {"ffn_up_exps", embed, ffn, 0, ffn, up}};
+    const struct stack joint[] = {{"ffn_gate_up_exps", embed, 2 * ffn, 0, ffn, gate},
+                                  {"ffn_gate_up_exps", embed, 2 * ffn, ffn, ffn, up}};
+    const struct stack down = {
+        "ffn_down_exps", ffn, embed, 0, embed, offsetof(struct expert, down)};
     if (!h->layers[index].has_experts) {
         return true;
     }
+    const struct stack *inner = has_tensor(p, index, "ffn_gate_up_exps.weight") ? joint : apart;
     l->weights.layers[index].experts = l->weights.experts + (size_t)index * h->expert_count;
-    bool ok =
-        (h->gate == GATE_NONE || take_stack(p, h, index, "ffn_gate_exps", h->embed_dim, ffn,
-                                            offsetof(struct expert, gate))) &&
-        take_stack(p, h, index, "ffn_up_exps", h->embed_dim, ffn, offsetof(struct expert, up)) &&
-        take_stack(p, h, index, "ffn_down_exps", ffn, h->embed_dim, offsetof(struct expert, down));
+    bool ok = (h->gate == GATE_NONE || take_stack(p, h, index, &inner[0])) &&
+              take_stack(p, h, index, &inner[1]) && take_stack(p, h, index, &down);
     /* A token reads those it uses. */
     l->read_bytes = read_bytes + (l->read_bytes - read_bytes) / h->expert_count * h->expert_used;
     l->macs = macs + (l->macs - macs) / h->expert_count * h->expert_used;
     return ok;
 }
 
-static bool take_layer(struct placer *p, const struct hparams *h, uint32_t index)
+/* The tensors of the table. */
+static bool take_slots(struct placer *p, const struct hparams *h, uint32_t index,
+                       struct layer_facts *facts)
 {
     const struct layer_shape *shape = &h->layers[index];
     struct layer *layer = &p->layout->weights.layers[index];
-    bool has_ffn_norm = false;
-    if (!take_fused_qkv(p, h, index, layer) || !take_fused_up(p, h, index, layer) ||
-        !take_experts(p, h, index)) {
-        return false;
-    }
-    bool is_fused = layer->q.rows != 0;
-    for (size_t i = 0; i < SLOT_COUNT; i++) {
-        const struct slot *slot = &slots[i];
-        enum taking taking = presence_of(slot->presence, h, index, is_fused, has_ffn_norm);
+    const struct slot *slot;
+    for (size_t i = 0; (slot = model_slot_at(i)) != NULL; i++) {
+        enum taking taking = model_slot_taking(slot->presence, h, index, facts);
         char name[64];
         if (taking == TAKE_NOT) {
             continue;
         }
         snprintf(name, sizeof name, "blk.%u.%s", index, slot->name);
-        bool is_there = gguf_find_tensor(p->gguf, str_of(name)) != NULL;
-        has_ffn_norm |= slot->presence == FFN_NORM && is_there;
+        facts->has_ffn_norm |= slot->presence == FFN_NORM && has_tensor(p, index, slot->name);
         uint64_t cols = slot->presence == QK_NORM && h->traits->qk_norm == QK_EACH_HEAD
-                            ? h->key_dim
-                            : width_of(slot->cols, h, shape);
-        if (!take(p, name, slot->kind, cols, width_of(slot->rows, h, shape), taking == TAKE_ALWAYS,
-                  (char *)layer + slot->at)) {
+                            ? shape->key_dim
+                            : model_slot_width(slot->cols, h, shape);
+        if (!take(p, name, slot->kind, cols, model_slot_width(slot->rows, h, shape),
+                  taking == TAKE_ALWAYS, (char *)layer + slot->at)) {
             return false;
         }
     }
+    return true;
+}
+
+/* Files of Qwen3-Next from before it was split have all inputs of the delta net in one tensor. */
+static bool take_joint_inputs(struct placer *p, const struct hparams *h, uint32_t index)
+{
+    const struct recurrence *rec = &h->recurrence;
+    char name[64];
+    snprintf(name, sizeof name, "blk.%u.ssm_in.weight", index);
+    return h->layers[index].mixer != MIXER_DELTA_NET ||
+           take(p, name, WEIGHT_MATRIX, h->embed_dim, rec->channels + (uint64_t)rec->inner, false,
+                &p->layout->weights.layers[index].mix_in);
+}
+
+static bool take_layer(struct placer *p, const struct hparams *h, uint32_t index)
+{
+    struct layer *layer = &p->layout->weights.layers[index];
+    if (!take_fused_qkv(p, h, index, layer) || !take_fused_up(p, h, index, layer) ||
+        !take_experts(p, h, index) || !take_joint_inputs(p, h, index)) {
+        return false;
+    }
+    struct layer_facts facts = {
+        .is_fused = layer->q.rows != 0 || layer->mix_in.rows != 0,
+        .has_pairs = has_tensor(p, index, "ssm_ba.weight"),
+    };
+    if (!take_slots(p, h, index, &facts)) {
+        return false;
+    }
     layer->is_parallel =
-        h->is_parallel || (h->traits->residual == RESIDUAL_BY_FFN_NORM && !has_ffn_norm);
+        h->is_parallel || (h->traits->residual == RESIDUAL_BY_FFN_NORM && !facts.has_ffn_norm);
     return true;
 }
 
@@ -501,25 +345,28 @@ static bool take_start(struct placer *p, const struct hparams *h)
     }
     return take(p, "token_embd_norm.weight", WEIGHT_VECTOR, 1, h->embed_dim, true,
                 &w->embed_norm) &&
-           (bias_taking(t) == TAKE_NOT || take(p, "token_embd_norm.bias", WEIGHT_VECTOR, 1,
-                                               h->embed_dim, true, &w->embed_norm_bias));
+           (model_norm_bias_taking(t) == TAKE_NOT ||
+            take(p, "token_embd_norm.bias", WEIGHT_VECTOR, 1, h->embed_dim, true,
+                 &w->embed_norm_bias));
 }
 
 static bool take_rope_factors(struct placer *p, const struct hparams *h)
 {
     struct weights *w = &p->layout->weights;
-    uint64_t pairs = h->rope.dim / 2;
+    uint64_t pairs = h->rope[ROPE_TABLE_MAIN].dim / 2;
     return pairs == 0 ||
            (take(p, "rope_freqs.weight", WEIGHT_VECTOR, 1, pairs, false, &w->rope_factors) &&
             take(p, "rope_factors_short.weight", WEIGHT_VECTOR, 1, pairs, false, &w->rope_short) &&
             take(p, "rope_factors_long.weight", WEIGHT_VECTOR, 1, pairs, false, &w->rope_long));
 }
 
-/* NeoBERT's has a name of its own. */
-static const char *output_norm_name(const struct placer *p)
+/* NeoBERT's has a name of its own, and the family may have one. */
+static const char *output_norm_name(const struct placer *p, const struct traits *t)
 {
     static const char other[] = "enc.output_norm.weight";
-    return gguf_find_tensor(p->gguf, str_of(other)) ? other : "output_norm.weight";
+    return gguf_find_tensor(p->gguf, str_of(other)) ? other
+           : t->end_norm                            ? t->end_norm
+                                                    : "output_norm.weight";
 }
 
 /* A matrix with so many columns, of as many rows as it has, if it is there. */
@@ -565,17 +412,16 @@ static bool take_end(struct placer *p, const struct hparams *h)
         return take_rope_factors(p, h);
     }
     if (!t->has_bare_norms &&
-        !take(p, output_norm_name(p), WEIGHT_VECTOR, 1, h->embed_dim, true, &w->output_norm)) {
+        !take(p, output_norm_name(p, t), WEIGHT_VECTOR, 1, h->embed_dim, true, &w->output_norm)) {
         return false;
     }
-    if (bias_taking(t) != TAKE_NOT && !take(p, "output_norm.bias", WEIGHT_VECTOR, 1, h->embed_dim,
-                                            bias_taking(t) == TAKE_ALWAYS, &w->output_norm_bias)) {
+    if (model_norm_bias_taking(t) != TAKE_NOT &&
+        !take(p, "output_norm.bias", WEIGHT_VECTOR, 1, h->embed_dim,
+              model_norm_bias_taking(t) == TAKE_ALWAYS, &w->output_norm_bias)) {
         return false;
     }
-    if (!take(p, "output.bias", WEIGHT_VECTOR, 1, h->vocab_count, false, &w->output_bias)) {
-        return false;
-    }
-    return take_rope_factors(p, h);
+    return take(p, "output.bias", WEIGHT_VECTOR, 1, h->vocab_count, false, &w->output_bias) &&
+           take_rope_factors(p, h);
 }
 
 /* GATE_AS_IS: files of one architecture come with a gate of its own, one in `up`, or none. */
@@ -620,9 +466,17 @@ static bool take_embedding(struct placer *p, struct hparams *h)
            place(p, WEIGHT_MATRIX, output, &w->output);
 }
 
-/* Tensors that a file may hold and no forward pass needs: angles that old converters stored. */
-static bool is_ignored(struct str name)
+/* Tensors that a file may hold and no forward pass needs: angles that old converters stored, and
+ * the layers behind the last one, which guess further tokens. */
+static bool is_ignored(const struct hparams *h, struct str name)
 {
+    for (uint32_t i = 0; i < h->guessing_layers; i++) {
+        char prefix[32];
+        snprintf(prefix, sizeof prefix, "blk.%u.", h->layer_count + i);
+        if (str_starts(name, str_of(prefix))) {
+            return true;
+        }
+    }
     return str_ends(name, STR(".attn_rot_embd")) || str_ends(name, STR(".rotary_emb.inv_freq")) ||
            str_ends(name, STR(".attn_rot_embd.weight"));
 }
@@ -642,7 +496,7 @@ static bool refuse_unknown(struct placer *p, const struct hparams *h)
     for (size_t i = 0; i < p->gguf->tensor_count && ok; i++) {
         char quoted[STR_QUOTE_MAX];
         struct str name = p->gguf->tensors[i].name;
-        if (!is_taken[i] && !is_ignored(name)) {
+        if (!is_taken[i] && !is_ignored(h, name)) {
             ok =
                 err_set(p->err, ERR_ARCH, "tensor %s has no part in architecture %s with %u layers",
                         str_quote(quoted, name), h->traits->architecture, h->layer_count);
@@ -658,7 +512,11 @@ bool model_layout_init(struct layout *layout, struct hparams *h, const struct gg
     *layout = (struct layout){0};
     struct placer p = {.layout = layout, .gguf = gguf, .err = err};
     struct weights *w = &layout->weights;
-    size_t items_max = (size_t)h->layer_count * (SLOT_COUNT + 4 + 3 * (size_t)h->expert_count) + 32;
+    size_t slots = 0;
+    while (model_slot_at(slots)) {
+        slots++;
+    }
+    size_t items_max = (size_t)h->layer_count * (slots + 4 + 3 * (size_t)h->expert_count) + 32;
 
     layout->items = MEM_ARRAY(struct weight_item, items_max);
     w->layers = MEM_ARRAY(struct layer, h->layer_count);

@@ -5,6 +5,8 @@
  *               in the file's own format (its rows are decoded one at a time)
  *     pages     one region of page_count pages. A page holds 64 positions of every layer:
  *               layer 0 [ K: kv_head x key_dim x 64 | V: kv_head x 64 x value_dim ], layer 1 ...
+ *     states    one region of states. A state is what the layers of a recurrence pass on, float:
+ *               layer 0 [ last inputs of the convolution | matrices of the heads ], layer 1 ...
  *     scratch   the activations of one forward call
  *     tables    rope frequencies */
 #ifndef MODEL_LAYOUT_H
@@ -19,10 +21,12 @@
 #include "gguf/gguf.h"
 #include "model/hparams.h"
 #include "model/model.h"
+#include "model/slots.h"
 #include "tensor/matrix.h"
 
 struct expert {
     struct matrix gate, up, down;
+    const float *gate_bias, *up_bias, *down_bias; /* or NULL; in the layer's stacks of them */
 };
 
 struct layer {
@@ -40,10 +44,18 @@ struct layer {
     struct matrix router;
     struct expert *experts; /* [expert_count], in struct weights */
     const float *shared_gate;
-    const float *router_bias; /* [expert_count], of the choice; or NULL */
-    size_t kv_offset;         /* bytes into a page */
-    bool is_parallel;         /* attention and ffn have the same input */
-    bool has_fused_bias;      /* k_bias and v_bias stand behind q_bias in one tensor */
+    const float *router_bias;                           /* [expert_count], of the choice; or NULL */
+    const float *score_bias;                            /* [expert_count], of the scores; or NULL */
+    const float *gate_biases, *up_biases, *down_biases; /* [expert_count][...] or NULL */
+    /* Of a layer that passes on a state, and its output matrix is `out`: */
+    struct matrix mix_in, mix_gate, mix_rates, mix_decay;
+    const float *conv, *conv_bias;         /* [channels][taps], [channels] or NULL */
+    const float *decay, *step_bias, *skip; /* [heads] */
+    const float *mix_norm;
+    size_t state_offset; /* bytes into a state */
+    size_t kv_offset;    /* bytes into a page */
+    bool is_parallel;    /* attention and ffn have the same input */
+    bool has_fused_bias; /* k_bias and v_bias stand behind q_bias in one tensor */
 };
 
 /* What follows the hidden states of a text besides the pooling; rows 0, NULL: not there.
@@ -60,7 +72,7 @@ struct weights {
     struct expert *experts; /* owned; [layers][expert_count] or NULL */
     const float *output_norm, *output_norm_bias, *output_bias;
     const float *embed_norm, *embed_norm_bias; /* or NULL */
-    /* [rope.dim / 2] or NULL; short and long for contexts up to ctx_original and beyond. */
+    /* [rope dim / 2] or NULL; short and long for contexts up to ctx_original and beyond. */
     const float *rope_factors, *rope_short, *rope_long;
     struct matrix output; /* also the embedding when embed_rows is NULL; none in an encoder */
     const uint8_t *embed_rows;
@@ -74,8 +86,6 @@ struct weights {
     size_t pos_row_bytes;
     enum dtype pos_type;
 };
-
-enum weight_kind { WEIGHT_MATRIX, WEIGHT_VECTOR, WEIGHT_ROWS };
 
 /* One tensor, or some of its rows, and its place. */
 struct weight_item {
@@ -92,14 +102,15 @@ struct scratch {
     float *norm;      /* [embed_dim] normed input of a block; then the block's output */
     float *side;      /* [embed_dim] input of the ffn while attention runs; parallel models */
     float *q, *k, *v; /* [heads * head_dim] */
-    float *attn;      /* [heads * value_dim] */
-    float *part;      /* partial results of attention, attention.h */
-    float *gate, *up; /* [ffn_dim] */
+    float *attn;      /* [heads * value_dim], or what another mixer gives */
+    float *aux[MIXER_AUX_COUNT]; /* model_mixer_widths */
+    float *part;                 /* partial results of attention, attention.h */
+    float *gate, *up;            /* [ffn_dim] */
     /* With experts: [expert_count] scores, [expert_used] weights and choices; the rows of one
      * expert side by side, and what it makes of them; the sum of all. */
     float *route, *weights, *expert_in, *expert_out, *expert_sum;
     uint32_t *chosen;
-    float *cos, *sin; /* [rope tables][rope.dim / 2] */
+    float *cos, *sin; /* [all pairs of all tables] */
     uint8_t *act;     /* quantised activations */
     struct model_row *rows;
     size_t part_floats;
@@ -112,7 +123,7 @@ struct layout {
     bool has_positions; /* learned: no context beyond them */
     size_t weights_bytes;
     size_t scratch_bytes, table_bytes;
-    size_t page_bytes;
+    size_t page_bytes, state_bytes;
     uint64_t read_bytes, macs, parameters; /* see model_info */
 };
 

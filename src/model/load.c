@@ -119,6 +119,26 @@ static bool add_item(struct loading *l, const struct weight_item *item)
     return true;
 }
 
+static const float *stacked(const float *biases, size_t index, size_t count)
+{
+    return biases ? biases + index * count : NULL;
+}
+
+/* What stands inside of a tensor with others. */
+static void bind_parts(struct model *m, struct layer *layer)
+{
+    if (layer->has_fused_bias) {
+        layer->k_bias = layer->q_bias + layer->q.rows;
+        layer->v_bias = layer->k_bias + layer->k.rows;
+    }
+    for (uint32_t e = 0; layer->experts && e < m->h.expert_count; e++) {
+        struct expert *expert = &layer->experts[e];
+        expert->gate_bias = stacked(layer->gate_biases, e, expert->gate.rows);
+        expert->up_bias = stacked(layer->up_biases, e, expert->up.rows);
+        expert->down_bias = stacked(layer->down_biases, e, expert->down.rows);
+    }
+}
+
 /* Points the layout at its region; matrices are made again over their bytes. */
 static void bind_items(struct model *m)
 {
@@ -135,11 +155,7 @@ static void bind_items(struct model *m)
         }
     }
     for (uint32_t i = 0; i < m->h.layer_count; i++) {
-        struct layer *layer = &m->layout.weights.layers[i];
-        if (layer->has_fused_bias) {
-            layer->k_bias = layer->q_bias + layer->q.rows;
-            layer->v_bias = layer->k_bias + layer->k.rows;
-        }
+        bind_parts(m, &m->layout.weights.layers[i]);
     }
 }
 
@@ -223,14 +239,19 @@ static bool reserve(struct model *m, struct err *err)
     m->weights_bytes = m->plan.weights_bytes;
     m->pages_bytes = m->plan.kv_bytes;
     m->work_bytes = m->plan.scratch_bytes + m->plan.table_bytes;
+    m->states_bytes = m->plan.states_bytes;
     m->weights = os_pages_alloc(m->weights_bytes, err);
     m->pages = m->weights ? os_pages_alloc(m->pages_bytes, err) : NULL;
     m->work = m->pages ? os_pages_alloc(m->work_bytes, err) : NULL;
-    if (!m->work) {
+    if (m->work && m->states_bytes != 0) {
+        m->states = os_pages_alloc(m->states_bytes, err);
+    }
+    if (!m->work || (m->states_bytes != 0 && !m->states)) {
         return false;
     }
     m->rope_freq[ROPE_TABLE_MAIN] = (double *)(void *)m->work;
-    m->rope_freq[ROPE_TABLE_WINDOW] = m->rope_freq[ROPE_TABLE_MAIN] + m->h.rope.dim / 2;
+    m->rope_freq[ROPE_TABLE_WINDOW] =
+        m->rope_freq[ROPE_TABLE_MAIN] + m->h.rope[ROPE_TABLE_MAIN].dim / 2;
     if (!m->h.traits->is_encoder) { /* its encoder takes it */
         struct carver carver = {.base = m->work + m->plan.table_bytes};
         model_layout_scratch(&carver, &m->scratch, &m->h, m->params.batch_rows_max,
@@ -277,26 +298,18 @@ bool model_plan(const struct gguf *gguf, const struct model_params *params, stru
     return ok || fail_file(gguf, err);
 }
 
-/* Layers with a window may turn by another base, without the extension of the context. Factors for
- * short and long contexts are chosen once, by the context of the plan, so that a row's result does
- * not depend on how long its sequence becomes. */
+/* Factors for short and long contexts are chosen once, by the context of the plan, so that a row's
+ * result does not depend on how long its sequence becomes. */
 static void init_rope(struct model *m)
 {
     const struct weights *w = &m->layout.weights;
-    struct rope_params window = m->h.rope;
-    bool is_long = m->plan.ctx_tokens > m->h.rope.ctx_original;
+    bool is_long = m->plan.ctx_tokens > m->h.rope[ROPE_TABLE_MAIN].ctx_original;
     const float *factors = w->rope_factors ? w->rope_factors
                            : is_long       ? w->rope_long
                                            : w->rope_short;
-    window.base = m->h.window_base;
-    if (!m->h.has_scaled_window) {
-        window.scaling = ROPE_SCALING_NONE;
-        window.factor = window.attn_factor = 1;
+    for (int i = 0; i < (m->h.has_two_tables ? ROPE_TABLE_COUNT : 1); i++) {
+        model_rope_init(&m->h.rope[i], factors, m->rope_freq[i], &m->rope_magnitude[i]);
     }
-    model_rope_init(&m->h.rope, factors, m->rope_freq[ROPE_TABLE_MAIN],
-                    &m->rope_magnitude[ROPE_TABLE_MAIN]);
-    model_rope_init(&window, factors, m->rope_freq[ROPE_TABLE_WINDOW],
-                    &m->rope_magnitude[ROPE_TABLE_WINDOW]);
 }
 
 static bool load(struct model *m, struct loading *loading, struct err *err)
@@ -358,6 +371,7 @@ void model_destroy(struct model *m)
     os_pages_free(m->weights, m->weights_bytes);
     os_pages_free(m->pages, m->pages_bytes);
     os_pages_free(m->work, m->work_bytes);
+    os_pages_free(m->states, m->states_bytes);
     mem_free(m);
 }
 
@@ -375,4 +389,10 @@ void *model_page(struct model *model, uint32_t page)
 {
     assert(page < model->plan.kv_pages);
     return model->pages + page * (size_t)model->plan.page_bytes;
+}
+
+void *model_state(struct model *model, uint32_t state)
+{
+    assert(state < model->plan.states);
+    return model->states + state * (size_t)model->plan.state_bytes;
 }

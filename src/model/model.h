@@ -30,6 +30,7 @@ struct model_params {
     uint32_t sequences_max;   /* sequences in one forward call; >= 1 */
     uint32_t batch_rows_max;  /* rows in one forward call; >= 1 */
     uint32_t logits_rows_max; /* rows with logits in one forward call; 0: as sequences_max */
+    uint32_t states_max;      /* states of sequences; 0: as sequences_max */
     uint64_t memory_max;      /* bytes the plan may use; 0: os_memory_available() less a margin */
     uint64_t beside_bytes, beside_page_bytes; /* of them the caller needs so many itself: in all,
                                                  and for each page */
@@ -39,12 +40,15 @@ struct model_params {
 struct model_plan {
     uint64_t weights_bytes; /* packed matrices, norms, biases */
     uint64_t kv_bytes;      /* the pages */
+    uint64_t states_bytes;  /* the states */
     uint64_t scratch_bytes; /* activations, quantised activations, scores */
     uint64_t table_bytes;   /* rope tables, page lists */
     uint64_t total_bytes;
     uint32_t ctx_tokens, kv_pages; /* as decided */
     uint64_t page_bytes;           /* one page of KV_PAGE_TOKENS tokens, all layers */
     uint32_t vocab_count;          /* as in model_info */
+    uint32_t states;               /* how many; 0 for a model whose layers pass on none */
+    uint64_t state_bytes;          /* one, all layers */
 };
 
 /* What becomes of the hidden states of a text that is read as a whole (encoder.h). */
@@ -106,11 +110,26 @@ const struct model_plan *model_plan_of(const struct model *model);
  * whole. */
 void *model_page(struct model *model, uint32_t page);
 
+/* ---- states ---- */
+
+/* Besides pages, layers that are recurrences (short convolutions, delta nets, Mamba) have a state:
+ * all that they know of a sequence's positions so far. States are numbered 0..states-1 and owned by
+ * the caller, one for each running sequence and others for copies. A forward pass brings the state
+ * of a sequence from its first row's position to behind its last row; at position 0 it begins with
+ * an empty one, whatever stands there. A state cannot go back: a caller that may have to keeps
+ * copies. */
+
+/* The bytes of a state, model_plan.state_bytes of them. */
+void *model_state(struct model *model, uint32_t state);
+
 /* One sequence of a batch: its pages in order of position. pages[i] holds positions
  * [64 i, 64 i + 64). Must cover the last position of the batch. Borrowed during the call. */
 struct model_seq {
     const uint32_t *pages;
     size_t page_count;
+    uint32_t state; /* stands at the position of its first row; of a model without: not looked at */
+    uint32_t ready; /* positions below have their keys and values already, which stay as they are:
+                       their rows are there for the state alone. 0 otherwise */
 };
 
 /* One row: a token at a position of a sequence. Rows of a sequence stand together, positions

@@ -10,21 +10,49 @@
 #include "model/encoder_work.h"
 #include "model/layout.h"
 
+/* Floats of a row, the most that a layer has. */
+struct row_widths {
+    size_t q, k, v, mix, aux[MIXER_AUX_COUNT];
+    size_t widest; /* of what a product takes */
+};
+
+static struct row_widths row_widths(const struct hparams *h)
+{
+    struct row_widths w = {0};
+    for (uint32_t i = 0; i < h->layer_count; i++) {
+        const struct layer_shape *layer = &h->layers[i];
+        uint64_t aux[MIXER_AUX_COUNT];
+        w.q = size_max(w.q, (size_t)layer->head_count * layer->key_dim);
+        w.k = size_max(w.k, (size_t)layer->kv_head_count * layer->key_dim);
+        w.v = size_max(w.v, (size_t)layer->kv_head_count * layer->value_dim);
+        w.mix = size_max(w.mix, (size_t)model_mix_floats(h, layer));
+        model_mixer_widths(h, layer, aux);
+        for (int k = 0; k < MIXER_AUX_COUNT; k++) {
+            w.aux[k] = size_max(w.aux[k], (size_t)aux[k]);
+            w.widest = size_max(w.widest, w.aux[k]);
+        }
+    }
+    w.widest = size_max(w.widest, w.mix);
+    return w;
+}
+
 void model_layout_scratch(struct carver *c, struct scratch *s, const struct hparams *h, size_t rows,
                           size_t piece, size_t ctx)
 {
-    size_t heads = h->max.head_count, kv_heads = h->max.kv_head_count;
-    size_t mix = heads * h->value_dim, tables = h->has_two_tables ? ROPE_TABLE_COUNT : 1;
-    size_t widest = size_max(h->embed_dim, size_max(mix, h->max.ffn_dim));
+    struct row_widths w = row_widths(h);
+    size_t widest = size_max(size_max(h->embed_dim, w.widest), h->max.ffn_dim);
 
     s->x = carve(c, rows, h->embed_dim, sizeof(float));
     s->norm = carve(c, piece, h->embed_dim, sizeof(float));
     s->side =
         h->traits->residual == RESIDUAL_SERIAL ? NULL : carve(c, rows, h->embed_dim, sizeof(float));
-    s->q = carve(c, rows, heads * h->key_dim, sizeof(float));
-    s->k = carve(c, piece, kv_heads * h->key_dim, sizeof(float));
-    s->v = carve(c, piece, kv_heads * h->value_dim, sizeof(float));
-    s->attn = carve(c, piece, mix, sizeof(float));
+    s->q = carve(c, rows, w.q, sizeof(float));
+    s->k = carve(c, piece, w.k, sizeof(float));
+    s->v = carve(c, piece, w.v, sizeof(float));
+    s->attn = carve(c, piece, w.mix, sizeof(float));
+    for (int i = 0; i < MIXER_AUX_COUNT; i++) {
+        s->aux[i] = carve(c, piece, w.aux[i], sizeof(float));
+    }
     s->gate = carve(c, piece, h->max.ffn_dim, sizeof(float));
     s->up = carve(c, piece, h->max.ffn_dim, sizeof(float));
     if (h->expert_count != 0) {
@@ -35,10 +63,12 @@ void model_layout_scratch(struct carver *c, struct scratch *s, const struct hpar
         s->expert_out = carve(c, piece, h->embed_dim, sizeof(float));
         s->expert_sum = carve(c, piece, h->embed_dim, sizeof(float));
     }
-    s->cos = carve(c, rows, tables * (h->rope.dim / 2), sizeof(float));
-    s->sin = carve(c, rows, tables * (h->rope.dim / 2), sizeof(float));
+    s->cos = carve(c, rows, model_rope_pairs(h), sizeof(float));
+    s->sin = carve(c, rows, model_rope_pairs(h), sizeof(float));
     s->rows = carve(c, rows, 1, sizeof *s->rows);
-    s->part_floats = model_attention_part_floats(piece, ctx, heads, kv_heads, h->value_dim);
+    s->part_floats = w.k == 0 ? 0
+                              : model_attention_part_floats(piece, ctx, h->max.head_count,
+                                                            h->max.kv_head_count, h->max.value_dim);
     s->part = carve(c, s->part_floats, 1, sizeof(float));
     s->act = carve(c, activation_bytes(piece, widest), 1, 1);
 }
@@ -50,21 +80,26 @@ static uint64_t element_bytes(enum kv_type type)
     return type == KV_F32 ? 4 : 2;
 }
 
-/* Sets the layers' offsets in a page; false when a page does not fit a size_t. */
+/* Sets the layers' offsets in a page and in a state; false when one does not fit a size_t. A model
+ * without attention has pages of 64 bytes, so that they can be counted. */
 static bool plan_page(struct layout *layout, const struct hparams *h, enum kv_type type)
 {
-    size_t at = 0;
+    size_t at = 0, state = 0;
     if (h->traits->is_encoder) {
         return model_encoder_page_bytes(h, &layout->page_bytes);
     }
     for (uint32_t i = 0; i < h->layer_count; i++) {
-        uint64_t per_key = (uint64_t)h->layers[i].kv_head_count * (h->key_dim + h->value_dim);
+        const struct layer_shape *shape = &h->layers[i];
+        uint64_t per_key = shape->kv_head_count * ((uint64_t)shape->key_dim + shape->value_dim);
         layout->weights.layers[i].kv_offset = at;
-        if (!size_add(at, per_key * KV_PAGE_TOKENS * element_bytes(type), &at)) {
+        layout->weights.layers[i].state_offset = state;
+        if (!size_add(at, per_key * KV_PAGE_TOKENS * element_bytes(type), &at) ||
+            !size_add(state, model_state_floats(h, shape) * sizeof(float), &state)) {
             return false;
         }
     }
-    return size_align(at, 64, &layout->page_bytes);
+    return size_align(at == 0 ? 1 : at, 64, &layout->page_bytes) &&
+           size_align(state, 64, &layout->state_bytes);
 }
 
 /* What the machine gives us when the caller does not say: what is free less a margin for the rest
@@ -94,11 +129,11 @@ static bool fail_memory(const struct model_plan *plan, const struct model_params
 {
     return err_set(err, ERR_MEMORY,
                    "the model needs %llu bytes (weights %llu, cache %llu for %u tokens of context, "
-                   "scratch %llu), %llu bytes are available",
+                   "states %llu, scratch %llu), %llu bytes are available",
                    (unsigned long long)whole_bytes(plan, params),
                    (unsigned long long)plan->weights_bytes, (unsigned long long)plan->kv_bytes,
-                   plan->ctx_tokens, (unsigned long long)plan->scratch_bytes,
-                   (unsigned long long)budget);
+                   plan->ctx_tokens, (unsigned long long)plan->states_bytes,
+                   (unsigned long long)plan->scratch_bytes, (unsigned long long)budget);
 }
 
 static uint64_t pages_of(uint64_t tokens)
@@ -108,11 +143,13 @@ static uint64_t pages_of(uint64_t tokens)
 
 /* Fills the plan for a context and a number of pages; false when the sums overflow. */
 static bool fill(struct model_plan *plan, const struct layout *layout, const struct hparams *h,
-                 uint32_t rows, uint64_t ctx, uint64_t pages)
+                 const struct model_params *params, uint64_t ctx, uint64_t pages)
 {
     struct encoder_work work;
     struct scratch scratch = {0};
     struct carver carver = {0};
+    uint32_t states = params->states_max ? params->states_max : params->sequences_max;
+    uint32_t rows = params->batch_rows_max;
     plan->ctx_tokens = (uint32_t)ctx;
     if (h->traits->is_encoder) {
         pages = model_encoder_pages(ctx);
@@ -122,14 +159,18 @@ static bool fill(struct model_plan *plan, const struct layout *layout, const str
     }
     plan->kv_pages = pages > UINT32_MAX ? UINT32_MAX : (uint32_t)pages;
     plan->page_bytes = layout->page_bytes;
+    plan->state_bytes = layout->state_bytes;
+    plan->states = layout->state_bytes != 0 ? states : 0;
     plan->vocab_count = h->vocab_count;
     plan->weights_bytes = layout->weights_bytes;
     plan->table_bytes = layout->table_bytes;
     plan->scratch_bytes = carver.used;
     plan->total_bytes = UINT64_MAX;
     return !carver.overflowed && size_mul_u64(plan->kv_pages, plan->page_bytes, &plan->kv_bytes) &&
+           size_mul_u64(plan->states, plan->state_bytes, &plan->states_bytes) &&
            size_add_u64(plan->weights_bytes, plan->table_bytes, &plan->total_bytes) &&
            size_add_u64(plan->total_bytes, plan->scratch_bytes, &plan->total_bytes) &&
+           size_add_u64(plan->total_bytes, plan->states_bytes, &plan->total_bytes) &&
            size_add_u64(plan->total_bytes, plan->kv_bytes, &plan->total_bytes);
 }
 
@@ -147,8 +188,7 @@ bool model_layout_plan(struct layout *layout, const struct hparams *h, enum kv_t
 
     assert(params->batch_rows_max >= 1 && params->sequences_max >= 1);
     *plan = (struct model_plan){0};
-    layout->table_bytes =
-        size_align_known(ROPE_TABLE_COUNT * (h->rope.dim / 2) * sizeof(double), 64);
+    layout->table_bytes = size_align_known(model_rope_pairs(h) * sizeof(double), 64);
     if (ctx > MODEL_CTX_MAX) {
         return err_set(err, ERR_INVALID, "a context of %u tokens: at most %d", params->ctx_tokens,
                        MODEL_CTX_MAX);
@@ -175,7 +215,7 @@ bool model_layout_plan(struct layout *layout, const struct hparams *h, enum kv_t
     for (;; ctx = ctx * 7 / 8 / KV_PAGE_TOKENS * KV_PAGE_TOKENS) {
         uint64_t pages = pages_of(kv_tokens ? kv_tokens : ctx);
         bool is_open = !params->ctx_tokens && ctx >= 2 * KV_PAGE_TOKENS;
-        bool fits = fill(plan, layout, h, params->batch_rows_max, ctx, pages) &&
+        bool fits = fill(plan, layout, h, params, ctx, pages) &&
                     whole_bytes(plan, params) <= (is_open ? share : budget);
         if (fits) {
             break;
@@ -190,7 +230,7 @@ bool model_layout_plan(struct layout *layout, const struct hparams *h, enum kv_t
         uint64_t more = left / (plan->page_bytes + params->beside_page_bytes);
         pages = more > most - pages ? most : pages + more;
         pages = pages > UINT32_MAX ? UINT32_MAX : pages;
-        fill(plan, layout, h, params->batch_rows_max, plan->ctx_tokens, pages);
+        fill(plan, layout, h, params, plan->ctx_tokens, pages);
     }
     return true;
 }

@@ -82,6 +82,32 @@ enum shared_expert {
     SHARED_COUNT, /* expert_shared_count times the width of the others */
 };
 
+/* What mixes the positions of a sequence in a layer. */
+enum mixer {
+    MIXER_ATTENTION,
+    MIXER_SHORT_CONV, /* short_conv.c */
+    MIXER_DELTA_NET,  /* delta_net.c */
+    MIXER_MAMBA2,     /* mamba2.c */
+    MIXER_COUNT,
+};
+
+/* What makes a router's scores weights. */
+enum gating {
+    GATING_SOFTMAX,
+    GATING_KEY,          /* expert_gating_func: softmax, the logistic function, or the first over
+                            the chosen ones alone; softmax without the key */
+    GATING_KEY_LOGISTIC, /* the same; the logistic function without the key */
+    GATING_OF_CHOSEN,    /* experts are chosen by their scores; the logistic function of those
+                            multiplies what goes into an expert, not what comes out (Llama 4) */
+};
+
+/* The weights of the chosen experts: */
+enum expert_weights {
+    WEIGHTS_ONE, /* are brought to a sum of 1 */
+    WEIGHTS_AS_THEY_ARE,
+    WEIGHTS_KEY, /* as expert_weights_norm says */
+};
+
 enum logit_scale { LOGIT_AS_IS, LOGIT_DIVIDED, LOGIT_MULTIPLIED };
 
 /* ARCH.pooling_type; the same numbers as enum model_encoder_pooling */
@@ -90,6 +116,7 @@ enum pooling { POOLING_NONE, POOLING_MEAN, POOLING_CLS, POOLING_LAST, POOLING_RA
 struct traits {
     const char *architecture; /* general.architecture, also the prefix of the keys */
     const char *models;       /* for people: which published models these are */
+    const char *end_norm;     /* the tensor of the last norm; NULL: output_norm.weight */
     const char *proof;        /* golden of tests/golden/model, without its suffix */
     bool is_encoder;          /* every row sees the whole text, and there are no logits */
     enum rope_style rope;
@@ -104,17 +131,23 @@ struct traits {
     enum logit_scale logit_scale;
     enum experts experts;
     enum shared_expert shared;
-    bool has_leading_dense; /* leading_dense_block_count layers come without experts, or all but
-                               every interleave_moe_layer_step-th */
-    bool has_router_bias;   /* exp_probs_b is added to choose, not to weigh, if the file has it */
-    bool has_gating_keys;   /* expert_gating_func and expert_weights_norm are read */
-    bool has_sigmoid;       /* of the scores instead of softmax, without expert_gating_func */
-    bool has_plain_weights; /* those of the chosen experts are not brought to a sum of 1 */
-    bool has_expert_width;  /* expert_feed_forward_length; without: the dense one / used */
-    bool has_expert_period; /* only layers 1, 1 + n, ... have experts: moe_every_n_layers */
-    bool has_bare_norms;    /* norms have no weights */
-    bool has_open_start;    /* the first layer's attention may come without its norm */
-    bool has_late_qk_norm;  /* after the rotation instead of before */
+    enum mixer mixer;         /* of the layers that are not attention: */
+    bool has_headless_layers; /* those whose head_count_kv is 0; else all but every
+                                 full_attention_interval-th */
+    bool has_query_gate;      /* attn_q has a gate behind each head's query */
+    bool has_tiled_groups;    /* head h has the keys of group h % groups, not h / (heads/groups) */
+    bool has_guessing_layers; /* the last nextn_predict_layers are not run */
+    bool has_leading_dense;   /* leading_dense_block_count layers come without experts, or all but
+                                 every interleave_moe_layer_step-th */
+    bool has_router_bias;     /* exp_probs_b is added to choose, not to weigh, if the file has it */
+    bool has_expert_biases;   /* of the router's scores and of the experts' matrices */
+    enum gating gating;
+    enum expert_weights expert_weights;
+    bool has_expert_width;     /* expert_feed_forward_length; without: the dense one / used */
+    bool has_expert_period;    /* only layers 1, 1 + n, ... have experts: moe_every_n_layers */
+    bool has_bare_norms;       /* norms have no weights */
+    bool has_open_start;       /* the first layer's attention may come without its norm */
+    bool has_late_qk_norm;     /* after the rotation instead of before */
     bool has_post_norm_as_ffn; /* the norm of the ffn is called post_attention_norm */
     bool has_half_ffn;         /* feed_forward_length counts gate and up */
     bool has_scales; /* embedding_scale, residual_scale, logit_scale, attention.scale are read */

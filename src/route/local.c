@@ -6,6 +6,7 @@
 #include "base/os.h"
 #include "base/size.h"
 #include "engine/identity.h"
+#include "engine/states.h"
 #include "route/texts.h"
 
 struct route_local {
@@ -29,10 +30,8 @@ enum { LOGITS_ROWS = 16 };
 
 struct route_local_params route_local_params_default(void)
 {
-    return (struct route_local_params){.cpu_level = cpu_level_detect(),
-                                       .kv_type = KV_F16,
-                                       .cache_percent = 100,
-                                       .drafts_max = ENGINE_DRAFT_MAX};
+    return (struct route_local_params){
+        .cpu_level = cpu_level_detect(), .kv_type = KV_F16, .cache_percent = 100};
 }
 
 static const char *const kv_names[KV_TYPE_COUNT] = {
@@ -117,7 +116,6 @@ static struct engine_params engine_params_of(const struct route_local *local)
         .queue_max = p->queue_max,
         .lane_weights = {p->lane_weights[0], p->lane_weights[1], p->lane_weights[2]},
         .decode_stretch = p->decode_stretch,
-        .drafts_max = p->drafts_max,
         .logits_rows_max = count_logits_rows(p),
         .cache_percent = p->cache_percent,
         .disk = p->disk,
@@ -136,6 +134,7 @@ static struct model_params model_params_of(const struct route_local *local)
         .sequences_max = p->sequences_max,
         .batch_rows_max = p->batch_rows_max,
         .logits_rows_max = count_logits_rows(p),
+        .states_max = engine_states_wanted(p->sequences_max),
         .memory_max = p->memory_max,
     };
     if (local->text && !local->is_encoder) {
@@ -163,6 +162,7 @@ static bool make_plan(const struct route_local *local, struct route_plan *plan, 
         plan->engine_bytes = engine_bytes(&engine, m->vocab_count, m->ctx_tokens, m->kv_pages);
     }
     plan->round_bytes = os_pages_rounded(m->weights_bytes) + os_pages_rounded(m->kv_bytes) +
+                        os_pages_rounded(m->states_bytes) +
                         os_pages_rounded(m->scratch_bytes + m->table_bytes) - m->total_bytes;
     plan->total_bytes =
         plan->process_bytes + plan->engine_bytes + m->total_bytes + plan->round_bytes;

@@ -112,12 +112,7 @@ enum server_step server_ollama_ps(struct server_exchange *exchange)
 
 enum server_step server_ollama_show(struct server_exchange *exchange)
 {
-    struct err failure;
-    if (!api_ollama_show(exchange->server->registry, buf_view(&exchange->body),
-                         &exchange->reply.body, &failure)) {
-        return server_exchange_fail(exchange, &failure);
-    }
-    return reply_json(exchange);
+    return server_call(exchange, api_ollama_show);
 }
 
 enum server_step server_ollama_version(struct server_exchange *exchange)

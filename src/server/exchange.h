@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/attr.h"
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/str.h"
@@ -21,6 +22,8 @@
 #include "server/workers.h"
 
 struct server_exchange;
+
+enum { SERVER_HEADERS_OF_REPLY = 4 };
 
 /* What a streaming answer gives. */
 enum server_pull {
@@ -37,9 +40,18 @@ struct server_reply {
     /* Streaming instead of a body; after END or BROKEN it is not called again. */
     enum server_pull (*pull)(struct server_exchange *exchange, struct buf *out);
     int retry_after_s; /* 0: no such header */
+    /* Further headers; names are literals, values have no control characters. */
+    struct server_header {
+        const char *name;
+        char value[192];
+    } headers[SERVER_HEADERS_OF_REPLY];
+    size_t header_count;
+    /* Status 101 instead of an answer: called once, on libmicrohttpd's thread, with the descriptor
+     * of the connection. The exchange lives until server_exchange_closed. */
+    void (*upgrade)(struct server_exchange *exchange, int fd);
 };
 
-enum { SERVER_ID_MAX = 64 };
+enum { SERVER_ID_MAX = 64, SERVER_KEY_MAX = 512 };
 
 struct server_exchange {
     struct server *server;
@@ -62,6 +74,9 @@ struct server_exchange {
     size_t chunk_at;
     bool is_ended;
     int64_t started_ns;
+
+    char socket_key[SERVER_KEY_MAX + 1]; /* came as a WebSocket protocol; else empty */
+    struct MHD_UpgradeResponseHandle *upgraded;
 
     /* the handler's */
     void *state;
@@ -86,6 +101,7 @@ struct server {
     struct server_tls *tls;
     struct server_front *front;
     struct server_workers *workers;
+    struct server_sessions *sessions;
     struct server_metrics metrics;
     struct MHD_Daemon *mhd;
     atomic_size_t bodies_bytes; /* held by requests being received */
@@ -103,6 +119,21 @@ enum server_step server_exchange_fail(struct server_exchange *exchange, const st
 
 /* Value of a request header; empty if absent. */
 struct str server_exchange_header(const struct server_exchange *exchange, const char *name);
+
+/* What a request proves itself with: the values of its headers, or a key that a page sent as a
+ * WebSocket protocol because it can set no header. */
+struct server_credentials {
+    struct str authorization, api_key;
+};
+struct server_credentials server_exchange_credentials(const struct server_exchange *exchange);
+
+/* Formats a further header of the answer. */
+void server_reply_header(struct server_reply *reply, const char *name, const char *format, ...)
+    ATTR_PRINTF(3, 4);
+
+/* The upgraded connection is no longer used: it is closed and the exchange ends. Any thread; the
+ * exchange may be gone when this returns. */
+void server_exchange_closed(struct server_exchange *exchange);
 
 /* Gives the bytes of a body back to the server's budget. */
 void server_exchange_free_body(struct server *server, struct buf *body);

@@ -71,7 +71,8 @@ struct server_conn {
     int64_t deadline_ns;
     enum server_guard_phase phase;
     struct server_conn *next, *prev;
-    bool is_dead;
+    bool is_dead, is_raw; /* raw: the guard has nothing more to read */
+    atomic_bool upgraded;
     /* under lock */
     pthread_mutex_t lock;
     void *exchange;
@@ -144,6 +145,11 @@ bool server_conn_watch(struct server_conn *conn, void *exchange)
     conn->exchange = is_here ? exchange : NULL;
     pthread_mutex_unlock(&conn->lock);
     return is_here;
+}
+
+void server_conn_upgrade(struct server_conn *conn)
+{
+    atomic_store(&conn->upgraded, true);
 }
 
 void server_conn_end(struct server_conn *conn)
@@ -317,6 +323,26 @@ static void publish_refusal(struct server_conn *conn)
     }
 }
 
+/* Bytes of the client, read as HTTP or passed as they are. False when a client did not wait for the
+ * answer to its upgrade (RFC 6455, 4.1): what it sent was read as a request. */
+static bool take_bytes(struct server_conn *conn, struct str bytes)
+{
+    if (!conn->is_raw && atomic_load(&conn->upgraded)) {
+        conn->is_raw = true;
+        if (server_guard_phase(&conn->guard) != SERVER_GUARD_IDLE) {
+            return false;
+        }
+    }
+    if (conn->is_raw) {
+        buf_add(&conn->in, bytes);
+        return true;
+    }
+    conn->body_bytes += bytes.len;
+    server_guard_feed(&conn->guard, bytes, &conn->in);
+    publish_refusal(conn);
+    return true;
+}
+
 /* client -> libmicrohttpd; false when the connection is to be closed. */
 static bool pump_in(struct server_front *front, struct server_conn *conn)
 {
@@ -343,10 +369,7 @@ static bool pump_in(struct server_front *front, struct server_conn *conn)
         if (conn->lingering) {
             continue; /* discarded */
         }
-        conn->body_bytes += (uint64_t)n;
-        server_guard_feed(&conn->guard, (struct str){(char *)front->bytes, (size_t)n}, &conn->in);
-        publish_refusal(conn);
-        if (conn->in.failed) {
+        if (!take_bytes(conn, (struct str){(char *)front->bytes, (size_t)n}) || conn->in.failed) {
             return false;
         }
     }
@@ -436,6 +459,10 @@ static int64_t deadline_of(const struct server_front *front, struct server_conn 
     }
     if (conn->out.len > 0) {
         return conn->wrote_ns + ns_of(params->write_timeout_s);
+    }
+    if (atomic_load(&conn->upgraded)) {
+        /* Whoever speaks the other protocol sees to it; but the guard must not hold bytes of it. */
+        return conn->is_raw || conn->phase == SERVER_GUARD_IDLE ? INT64_MAX : 0;
     }
     if (conn->phase == SERVER_GUARD_HEAD || conn->phase == SERVER_GUARD_BODY) {
         if (!is_turn_of_client(conn)) {

@@ -80,6 +80,11 @@ uint32_t server_conn_begin(struct server_conn *conn);
  * when it has left already. */
 bool server_conn_watch(struct server_conn *conn, void *exchange);
 
+/* The connection speaks another protocol after the answer to this request: from now on bytes pass
+ * unread, and only a client that takes nothing of what waits for it is cut. To be called before the
+ * answer is written. */
+void server_conn_upgrade(struct server_conn *conn);
+
 /* The request has been answered or given up. */
 void server_conn_end(struct server_conn *conn);
 

@@ -18,9 +18,9 @@ static void release(struct server_exchange *exchange)
 static enum server_step start(struct server_exchange *exchange, const struct api_dialect *dialect)
 {
     unsigned char tenant[SERVER_TENANT_BYTES];
-    size_t tenant_len = server_access_tenant(
-        exchange->server->access, server_exchange_header(exchange, MHD_HTTP_HEADER_AUTHORIZATION),
-        server_exchange_header(exchange, "x-api-key"), tenant);
+    struct server_credentials given = server_exchange_credentials(exchange);
+    size_t tenant_len =
+        server_access_tenant(exchange->server->access, given.authorization, given.api_key, tenant);
     struct server_generation_params params = {.server = exchange->server,
                                               .dialect = dialect,
                                               .id = str_of(exchange->id),

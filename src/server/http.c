@@ -8,6 +8,7 @@
  * A request that is not admitted is answered at once if it announced a body (libmicrohttpd then
  * closes the connection instead of reading it), else at the last call, which keeps the connection
  * alive. */
+#include <stdarg.h>
 #include <stdio.h>
 
 #include "base/clock.h"
@@ -17,6 +18,7 @@
 #include "server/clients.h"
 #include "server/exchange.h"
 #include "server/guard.h"
+#include "server/websocket.h"
 
 enum {
     POOL_BYTES = 64 << 10, /* per connection: the head and one write buffer */
@@ -220,6 +222,7 @@ enum server_step server_exchange_fail(struct server_exchange *exchange, const st
     exchange->reply.pull = NULL;
     const int retry_s = failure->retry_s ? (int)failure->retry_s : 1;
     exchange->reply.retry_after_s = failure->code == ERR_BUSY ? retry_s : 0;
+    exchange->reply.upgrade = NULL;
     buf_clear(&exchange->reply.body);
     client->error(failure, str_of(exchange->id), &exchange->reply.body);
     return SERVER_STEP_REPLY;
@@ -313,12 +316,21 @@ static bool admit_length(const struct server_exchange *exchange, struct err *err
     return true;
 }
 
-static bool admit_key(const struct server_exchange *exchange, struct err *err)
+struct server_credentials server_exchange_credentials(const struct server_exchange *exchange)
 {
-    return exchange->route->role == SERVER_ROLE_PUBLIC ||
-           server_access_key(exchange->server->access,
-                             server_exchange_header(exchange, "Authorization"),
-                             server_exchange_header(exchange, "x-api-key"), err);
+    struct str api_key = server_exchange_header(exchange, "x-api-key");
+    return (struct server_credentials){server_exchange_header(exchange, "Authorization"),
+                                       api_key.len ? api_key : str_of(exchange->socket_key)};
+}
+
+static bool admit_key(struct server_exchange *exchange, struct err *err)
+{
+    if (exchange->route->role == SERVER_ROLE_PUBLIC) {
+        return true;
+    }
+    server_websocket_key(exchange);
+    struct server_credentials given = server_exchange_credentials(exchange);
+    return server_access_key(exchange->server->access, given.authorization, given.api_key, err);
 }
 
 static bool admit(struct server_exchange *exchange, const char *target, struct err *err)
@@ -359,6 +371,20 @@ static void add_header(struct MHD_Response *response, const char *name, const ch
     (void)ok;
 }
 
+void server_reply_header(struct server_reply *reply, const char *name, const char *format, ...)
+{
+    struct server_header *header = &reply->headers[reply->header_count];
+    va_list args;
+    if (reply->header_count == SERVER_HEADERS_OF_REPLY) {
+        return;
+    }
+    va_start(args, format);
+    header->name = name;
+    vsnprintf(header->value, sizeof header->value, format, args);
+    va_end(args);
+    reply->header_count++;
+}
+
 static void add_headers(struct server_exchange *exchange, struct MHD_Response *response)
 {
     const struct server_reply *reply = &exchange->reply;
@@ -375,6 +401,9 @@ static void add_headers(struct server_exchange *exchange, struct MHD_Response *r
     }
     if (reply->pull) {
         add_header(response, "X-Accel-Buffering", "no"); /* proxies shall pass events at once */
+    }
+    for (size_t i = 0; i < reply->header_count; i++) {
+        add_header(response, reply->headers[i].name, reply->headers[i].value);
     }
     if (reply->retry_after_s) {
         snprintf(number, sizeof number, "%d", reply->retry_after_s);
@@ -435,11 +464,31 @@ static ssize_t on_stream(void *arg, uint64_t position, char *out, size_t max)
     return (ssize_t)count;
 }
 
+static void on_upgrade(void *arg, struct MHD_Connection *mhd, void *state, const char *extra,
+                       size_t extra_len, MHD_socket fd, struct MHD_UpgradeResponseHandle *handle)
+{
+    struct server_exchange *exchange = arg;
+    (void)mhd;
+    (void)state;
+    (void)extra; /* empty: the front lets nothing through before the answer */
+    (void)extra_len;
+    exchange->upgraded = handle;
+    exchange->reply.upgrade(exchange, fd);
+}
+
+void server_exchange_closed(struct server_exchange *exchange)
+{
+    MHD_upgrade_action(exchange->upgraded, MHD_UPGRADE_ACTION_CLOSE);
+}
+
 static enum MHD_Result send_reply(struct server_exchange *exchange)
 {
     struct MHD_Response *response;
     struct server_reply *reply = &exchange->reply;
-    if (reply->pull) {
+    if (reply->upgrade) {
+        server_conn_upgrade(exchange->conn);
+        response = MHD_create_response_for_upgrade(on_upgrade, exchange);
+    } else if (reply->pull) {
         response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES,
                                                      on_stream, exchange, NULL);
     } else {
@@ -580,8 +629,8 @@ static void ignore_log(void *arg, const char *format, va_list args)
 bool server_http_start(struct server *server, struct err *err)
 {
     server->mhd = MHD_start_daemon(
-        MHD_USE_AUTO_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET |
-            MHD_USE_ITC,
+        MHD_USE_AUTO_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE |
+            MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ITC,
         0, NULL, NULL, on_request, server, MHD_OPTION_EXTERNAL_LOGGER, ignore_log, NULL,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_NOTIFY_CONNECTION,
         on_connection, server, MHD_OPTION_UNESCAPE_CALLBACK, keep_escaped, NULL,

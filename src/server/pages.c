@@ -17,12 +17,18 @@ static enum server_step reply_json(struct server_exchange *exchange, int status)
 enum server_step server_page_root(struct server_exchange *exchange)
 {
     struct buf *out = &exchange->reply.body;
-    buf_add_text(out, "hearth " HEARTH_VERSION ": a server for language models\n\n");
+    exchange->reply.status = 200;
+    exchange->reply.content_type = "text/plain; charset=utf-8";
+    struct str agent = server_exchange_header(exchange, "User-Agent");
+    if (str_starts(agent, STR("ollama"))) { /* its clients ask whether one of theirs is there */
+        buf_add_text(out, "Ollama is running");
+        return SERVER_STEP_REPLY;
+    }
+    buf_add_text(out, "hearth " HEARTH_VERSION ": a server for language models\n"
+                      "Ollama is running: its API is at /api\n\n");
     for (const struct server_route *route = server_routes; route->pattern; route++) {
         buf_add_format(out, "%-4s %-24s %s\n", route->method, route->pattern, route->summary);
     }
-    exchange->reply.status = 200;
-    exchange->reply.content_type = "text/plain; charset=utf-8";
     return SERVER_STEP_REPLY;
 }
 

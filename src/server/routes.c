@@ -5,6 +5,7 @@
 #include "server/embed.h"
 #include "server/generate.h"
 #include "server/pages.h"
+#include "server/websocket.h"
 
 enum { SHOW_BYTES_MAX = 64 << 10 };
 
@@ -29,6 +30,8 @@ const struct server_route server_routes[] = {
     {"POST", "/reranking", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING, server_rerank, "the same"},
     {"POST", "/v1/reranking", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING, server_rerank,
      "the same"},
+    {"GET", "/v1/chat/stream", SERVER_ROLE_INFERENCE, 0, server_websocket,
+     "a WebSocket for many conversations (docs/api/websocket.md)"},
     /* llama-server's */
     {"POST", "/embedding", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING, server_llama_embedding,
      "vectors of texts, as llama-server has it"},

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "server/exchange.h"
+#include "server/sessions.h"
 
 enum { FDS_PER_CONNECTION = 3, FDS_OTHER = 64 };
 
@@ -20,6 +21,7 @@ struct server_params server_params_default(void)
         .header_timeout_s = 10,
         .body_timeout_s = 30,
         .idle_timeout_s = 75,
+        .socket_idle_timeout_s = 600,
         .write_timeout_s = 60,
     };
 }
@@ -121,7 +123,8 @@ struct server *server_create(const struct server_params *params, struct err *err
 bool server_start(struct server *server, struct err *err)
 {
     server->workers = server_workers_create(server->params.worker_count, err);
-    return server->workers && server_http_start(server, err) &&
+    server->sessions = server->workers ? server_sessions_create(server, err) : NULL;
+    return server->sessions && server_http_start(server, err) &&
            server_front_start(server->front, err);
 }
 
@@ -142,6 +145,9 @@ void server_url(const struct server *server, size_t index, char out[96])
 void server_drain(struct server *server)
 {
     atomic_store(&server->draining, true);
+    if (server->sessions) {
+        server_sessions_drain(server->sessions);
+    }
     server_front_drain(server->front);
 }
 
@@ -160,7 +166,9 @@ void server_destroy(struct server *server)
     if (server->front) {
         server_front_stop(server->front);
     }
+    server_sessions_stop(server->sessions);
     server_http_stop(server);
+    server_sessions_destroy(server->sessions);
     server_workers_destroy(server->workers);
     server_front_destroy(server->front);
     server_tls_destroy(server->tls);

@@ -29,6 +29,7 @@ struct server_params {
     size_t worker_count;
     struct api_keep keep; /* where answers, files and batches are kept; the store is borrowed */
     double header_timeout_s, body_timeout_s, idle_timeout_s, write_timeout_s;
+    double socket_idle_timeout_s; /* that a WebSocket may have no request */
 };
 
 /* The parameters of a server on no address, with the defaults of the settings table. */

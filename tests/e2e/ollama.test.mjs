@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { Ollama } from 'ollama';
-import { post, serve } from './hearth.mjs';
+import { post, serve, sleep } from './hearth.mjs';
 
 let server;
 let client;
@@ -106,10 +106,40 @@ test('an empty prompt loads the model', async () => {
     assert.deepEqual([answer.status, got.done, got.done_reason], [200, true, 'load']);
     assert.equal(path === '/api/chat' ? got.message.content : got.response, '');
   }
-  await refuses('/api/generate', { model, keep_alive: 0 }, /keep_alive.*not supported/);
-  await refuses('/api/chat', { model, keep_alive: '0s' }, /keep_alive.*not supported/);
   await refuses('/api/chat', { model, keep_alive: 'soon' }, /keep_alive/);
   await refuses('/api/chat', { model, keep_alive: true }, /keep_alive/);
+});
+
+test('keep_alive unloads the model, and the next request loads it', async () => {
+  const loaded = async () => (await client.ps()).models;
+  const text = async (more = {}) => (await client.generate({ model, prompt: 'What is hearth?', options: cold, ...more }));
+  const answer = (await text()).response;
+  assert.equal((await loaded()).length, 1);
+  for (const [path, body] of [['/api/generate', { model, keep_alive: 0 }], ['/api/chat', { model, messages: [], keep_alive: '0s' }]]) {
+    const got = await (await post(server, path, body)).json();
+    assert.deepEqual([got.done, got.done_reason], [true, 'unload']);
+    assert.deepEqual(await loaded(), []);
+    assert.equal((await (await fetch(`${server.url}/v1/models/${model}`)).json()).hearth.state, 'unloaded');
+    const again = await text();
+    assert.equal(again.response, answer);
+    assert.ok(again.load_duration > 0 && again.total_duration >= again.load_duration);
+    assert.equal((await loaded()).length, 1);
+  }
+  assert.equal((await text({ keep_alive: 0 })).response, answer); // answers, then goes
+  for (const until = Date.now() + 2000; (await loaded()).length > 0;) assert.ok(Date.now() < until);
+  await text({ keep_alive: '1.5s' });
+  const [entry] = await loaded();
+  const left = Date.parse(entry.expires_at) - Date.now();
+  assert.ok(left > 0 && left <= 1500, `${left}`);
+  for (const until = Date.now() + 10000; (await loaded()).length > 0;) {
+    assert.ok(Date.now() < until);
+    await sleep(100);
+  }
+  const crowd = await Promise.all(Array.from({ length: 20 }, () => text())); // one load for all
+  assert.ok(crowd.every((one) => one.response === answer));
+  assert.ok(Date.parse((await loaded())[0].expires_at) > Date.now() + 1e12, 'without keep_alive it stays');
+  await refuses('/api/generate', { model: 'none', keep_alive: 0 }, /none/, 404);
+  assert.equal((await (await fetch(`${server.url}/readyz`)).json()).status, 'ready');
 });
 
 test('names with and without a tag', async () => {
@@ -181,19 +211,22 @@ test('each option passes where it is satisfied and is refused by name where not'
 test('each other field too', async () => {
   const chat = (more) => ({ model, messages: user('Hi'), ...more });
   const text = (more) => ({ model, prompt: 'Hi', options: { num_predict: 1 }, ...more });
-  for (const more of [{ format: '' }, { think: false }, { truncate: false }, { shift: false }, { images: [] }, { suffix: '' }, { template: '' }, { context: [] }]) {
+  for (const more of [{ format: '' }, { think: false }, { think: true }, { think: 'high' }, { stream_interval: 8 }, { truncate: false }, { shift: false }, { images: [] }, { suffix: '' }, { template: '' }, { context: [] }]) {
     assert.equal((await post(server, '/api/generate', text(more))).status, 200, JSON.stringify(more));
   }
-  for (const [name, value] of Object.entries({ format: 'json', think: true, truncate: true, shift: true, images: ['aGk='],
-    suffix: 'x', template: '{{ .Prompt }}', width: 1, height: 1, steps: 1 })) {
+  for (const [name, value] of Object.entries({ truncate: true, shift: true, images: ['aGk='], suffix: 'x', width: 1, height: 1, steps: 1 })) {
     await refuses('/api/generate', text({ [name]: value }), new RegExp(`'${name}' is not supported`));
   }
-  await refuses('/api/chat', chat({ format: { type: 'object' } }), /'format' is not supported/);
-  await refuses('/api/chat', chat({ think: 'high' }), /'think' is not supported/);
-  await refuses('/api/chat', chat({ tools: [{ type: 'function', function: { name: 'f' } }] }), /'tools' is not supported/);
-  for (const [messages, pattern] of [[[{ role: 'tool', content: 'a' }], /tool/], [[{ role: 'robot', content: 'a' }], /robot/],
+  await refuses('/api/chat', chat({ format: 'xml' }), /xml/);
+  await refuses('/api/chat', chat({ think: 'hard' }), /think/);
+  await refuses('/api/chat', chat({ tools: [{ type: 'web_search' }] }), /only tools of type 'function'/);
+  await refuses('/api/generate', text({ template: '{% if %}' }), /template|expected/i);
+  const own = await client.generate({ model, prompt: 'Hi', template: '{% for m in messages %}{{ m.content }}{% endfor %}', options: { num_predict: 1 } });
+  const raw = await client.generate({ model, prompt: 'Hi', raw: true, options: { num_predict: 1 } });
+  assert.equal(own.prompt_eval_count, raw.prompt_eval_count);
+  for (const [messages, pattern] of [[[{ role: 'robot', content: 'a' }], /robot/],
     [[{ role: 'user' }], /content/], [[{ content: 'a' }], /role/], [[{ role: 'user', content: 'a', images: ['x'] }], /images/],
-    [[{ role: 'assistant', content: '', tool_calls: [{}] }], /tool_calls/], ['a', /messages/], [[5], /object/],
+    [[{ role: 'assistant', content: '', tool_calls: [{}] }], /function/], ['a', /messages/], [[5], /object/],
     [[{ role: 'user', content: 'a', x: 1 }], /x/]]) {
     await refuses('/api/chat', { model, messages }, pattern);
   }
@@ -241,6 +274,8 @@ test('models: list, ps, show, version, root', async () => {
   assert.match((await client.version()).version, /^\d+\.\d+/);
   assert.deepEqual(await (await fetch(`${server.url}/health`)).json(), { status: 'ok' });
   for (const method of ['GET', 'HEAD']) assert.equal((await fetch(`${server.url}/`, { method })).status, 200);
+  assert.match(await (await fetch(`${server.url}/`)).text(), /^hearth .*\nOllama is running/);
+  assert.equal(await (await fetch(`${server.url}/`, { headers: { 'user-agent': 'ollama/0.9 (linux amd64)' } })).text(), 'Ollama is running');
 });
 
 test('what is not there yet says so', async () => {

@@ -17,6 +17,7 @@ import zlib
 
 import numpy as np
 
+import build_mixers
 import reference as ref
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -40,6 +41,10 @@ def scalar(value):
         texts = [v.encode() for v in value]
         return struct.pack("<IIQ", 9, 8, len(value)) + b"".join(
             struct.pack("<Q", len(t)) + t for t in texts)
+    if isinstance(value, list) and isinstance(value[0], float):
+        return struct.pack("<IIQ", 9, 6, len(value)) + struct.pack("<%df" % len(value), *value)
+    if isinstance(value, list) and isinstance(value[0], bool):
+        return struct.pack("<IIQ", 9, 7, len(value)) + struct.pack("<%d?" % len(value), *value)
     if isinstance(value, list):
         return struct.pack("<IIQ", 9, 5, len(value)) + struct.pack("<%di" % len(value), *value)
     raw = value.encode()
@@ -120,13 +125,26 @@ def encode(kind, x, rng):
 # ---- models ----
 
 
+def words():
+    """A SentencePiece vocabulary, for models that the engine's tests write text with."""
+    tokens = ["<unk>", "<s>", "</s>", "\u2581"] + [chr(c) for c in range(ord("a"), ord("z") + 1)]
+    tokens += ["\u2581" + c for c in "abcdefghijklmnoprstuwy"] + [
+        "th", "he", "in", "er", "an", "on", "re", ",", ".", "!", "\n", "\u2581the"]
+    assert len(tokens) == VOCAB
+    return {"tokenizer.ggml.model": "llama", "tokenizer.ggml.tokens": tokens,
+            "tokenizer.ggml.scores": [-float(i) for i in range(VOCAB)],
+            "tokenizer.ggml.token_type": [2, 3, 3] + [1] * (VOCAB - 3),
+            "tokenizer.ggml.bos_token_id": 1, "tokenizer.ggml.eos_token_id": 2,
+            "tokenizer.ggml.unknown_token_id": 0}
+
+
 class Spec:
     """A model: its architecture, sizes, further keys, and what is special about its tensors."""
 
     def __init__(self, name, arch="llama", embed=32, heads=4, kv_heads=2, head_dim=None, ffn=48,
                  layers=2, ctx=512, keys=None, kind=ref.F32, kinds=None, tied=False, biases=(),
                  factors=False, fused=False, drops=(), adds=(), rope_dim=None, experts=None, dense_layers=0, vector_kind=ref.F32, tokens=40, positions=None, judge=True,
-                 spread=None):
+                 spread=None, mixers=None, words=False):
         self.__dict__.update({k: v for k, v in locals().items() if k != "self"})
         # What rounding the activations to 8 bits costs in KL grows with the square of the spread of
         # the logits; 2 is that of hearth-nano and of most published models.
@@ -153,6 +171,8 @@ class Spec:
         if self.head_dim:
             meta[a + "attention.key_length"] = meta[a + "attention.value_length"] = head
         meta.update({a + k: v for k, v in (self.keys or {}).items()})
+        if self.words:
+            meta.update(words())
         return meta
 
     def build(self, rng):
@@ -189,13 +209,16 @@ class Spec:
         matrix("token_embd.weight", VOCAB, self.embed, size)
         if not self.tied:
             matrix("output.weight", VOCAB, self.embed, self.spread)
-        norm("output_norm", self.embed)
+        norm("token_embd_norm" if self.arch in ("lfm2", "lfm2moe") else "output_norm", self.embed)
         if "position_embd" in self.adds:
             matrix("position_embd.weight", self.ctx, self.embed, 0.5 * size)
         if "token_embd_norm" in self.adds:
             norm("token_embd_norm", self.embed)
         for i in range(self.layers):
-            self.layer("blk.%d." % i, i, norm, linear, vector)
+            mixer = self.mixers[i] if self.mixers else None
+            self.layer("blk.%d." % i, i, norm, linear, vector, mixer)
+            if mixer:
+                build_mixers.BUILDERS[mixer](self, rng, "blk.%d." % i, linear, vector)
             if self.experts and i >= self.dense_layers:
                 self.expert_layer("blk.%d." % i, linear, vector, stack)
         if "output" in self.biases:
@@ -208,28 +231,32 @@ class Spec:
             vector("rope_factors_long.weight", rng.uniform(1, 9, half))
         return tensors
 
-    def layer(self, blk, i, norm, linear, vector):
+    def layer(self, blk, i, norm, linear, vector, mixer):
         family, head = ref.FAMILIES[self.arch], self.head_dim or self.embed // self.heads
-        q, kv = self.heads * head, self.kv_heads * head
+        kv_heads = self.kv_heads[i] if isinstance(self.kv_heads, list) else self.kv_heads
+        q, kv = self.heads * head, kv_heads * head
         ffn = self.ffn[i] if isinstance(self.ffn, list) else self.ffn
         only_post = family.get("only_post")
         if not only_post:
             norm(blk + "attn_norm", self.embed)
         if "attn_norm_2" in self.adds:
             norm(blk + "attn_norm_2", self.embed)
-        if not only_post and self.arch not in ("seed_oss", "phi2", "falcon", "command-r", "cohere2"):
+        post_as_ffn = self.arch in ref.POST_AS_FFN
+        if not only_post and not post_as_ffn and self.arch not in (
+                "phi2", "falcon", "command-r", "cohere2"):
             norm(blk + "ffn_norm", self.embed)
-        if only_post or family.get("post") or self.arch == "seed_oss":
+        if only_post or family.get("post") or post_as_ffn:
             norm(blk + "post_attention_norm", self.embed)
         if only_post or family.get("post"):
             norm(blk + "post_ffw_norm", self.embed)
-        if self.fused:
+        if self.fused and not mixer:
             linear(blk + "attn_qkv", q + 2 * kv, self.embed)
-        else:
-            linear(blk + "attn_q", q, self.embed)
+        elif not mixer:
+            linear(blk + "attn_q", 2 * q if family.get("query_gate") else q, self.embed)
             linear(blk + "attn_k", kv, self.embed)
             linear(blk + "attn_v", kv, self.embed)
-        linear(blk + "attn_output", self.embed, q)
+        if not mixer:
+            linear(blk + "attn_output", self.embed, q)
         gate = family.get("gate", "own")
         if not self.experts or i < self.dense_layers:
             if gate == "own":
@@ -238,7 +265,7 @@ class Spec:
             linear(blk + "ffn_down", self.embed, ffn)
         shapes = {"head": ((head,), (head,)), "whole": ((q,), (kv,)),
                   "each": ((self.heads, head), (self.kv_heads, head))}.get(family.get("qk"))
-        if shapes and "qk_norm" not in self.drops:
+        if shapes and not mixer and "qk_norm" not in self.drops:
             has_bias = family.get("bias") and family["qk"] == "whole"
             norm(blk + "attn_q_norm", *shapes[0], bias=has_bias)
             norm(blk + "attn_k_norm", *shapes[1], bias=has_bias)
@@ -257,7 +284,7 @@ class Spec:
         if "exp_probs_b" in self.adds:
             bias = np.random.default_rng(len(blk) + count).normal(0, 0.3, count)
             vector(blk + "exp_probs_b.bias", bias)
-        if self.arch == "qwen2moe":
+        if self.arch in ("qwen2moe", "qwen3next", "qwen35moe"):
             gate = np.random.default_rng(len(blk)).normal(0, 0.3, self.embed)
             vector(blk + "ffn_gate_inp_shexp.weight", gate)
 
@@ -400,6 +427,45 @@ FAMILY_SPECS = [
     Spec("hunyuan-dense-f32", "hunyuan-dense", head_dim=16, tied=True, **SMALL),
 ]
 
+DELTA = {"ssm.conv_kernel": 4, "ssm.inner_size": 32, "ssm.state_size": 8,
+         "ssm.time_step_rank": 4, "ssm.group_count": 2}
+MAMBA = {"ssm.conv_kernel": 4, "ssm.inner_size": 48, "ssm.state_size": 8,
+         "ssm.time_step_rank": 6, "ssm.group_count": 2}
+NEXT_MOE = {"expert_count": 5, "expert_used_count": 2, "expert_feed_forward_length": 12,
+            "expert_shared_feed_forward_length": 16}
+HYBRID = dict(embed=24, heads=3, head_dim=8, ffn=40, tokens=80)
+
+HYBRID_SPECS = [
+    Spec("lfm2-f32", "lfm2", layers=4, kv_heads=[0, 1, 0, 0], tied=True, embed=24, heads=3, ffn=40,
+         tokens=80, mixers=["conv", None, "conv", "conv"], words=True,
+         keys={"shortconv.l_cache": 3}),
+    Spec("lfm2moe-f32", "lfm2moe", layers=3, kv_heads=[0, 0, 1], embed=24, heads=3, ffn=40,
+         tokens=80, mixers=["conv", "conv", None], experts=(5, 12, 0), dense_layers=1,
+         adds=("exp_probs_b",),
+         keys={"shortconv.l_cache": 4, "expert_count": 5, "expert_used_count": 2,
+               "expert_feed_forward_length": 12, "leading_dense_block_count": 1,
+               "expert_gating_func": 2}),
+    Spec("qwen3next-f32", "qwen3next", layers=4, rope_dim=4, mixers=["delta"] * 3 + [None],
+         kv_heads=1, experts=(5, 12, 16), keys={**DELTA, **NEXT_MOE}, **HYBRID),
+    Spec("qwen3next-joint-f32", "qwen3next", layers=1, rope_dim=4, mixers=["delta"], judge=False,
+         kv_heads=1, experts=(5, 12, 16), adds=("ssm_in",), keys={**DELTA, **NEXT_MOE}, **HYBRID),
+    Spec("qwen35-f32", "qwen35", layers=3, rope_dim=4, mixers=["delta", "delta", None], kv_heads=1,
+         tied=True, words=True, keys={**DELTA, "full_attention_interval": 3,
+                          "rope.dimension_sections": [1, 1, 0, 0]}, **HYBRID),
+    Spec("qwen35moe-f32", "qwen35moe", layers=3, rope_dim=4, mixers=["delta", "delta", None],
+         kv_heads=1, experts=(5, 12, 16),
+         keys={**DELTA, **NEXT_MOE, "full_attention_interval": 3,
+               "rope.dimension_sections": [1, 1, 0, 0]}, **HYBRID),
+    Spec("granitehybrid-f32", "granitehybrid", layers=3, kv_heads=[0, 1, 0], tied=True,
+         mixers=["mamba", None, "mamba"], biases=("ssm_conv1d",), spread=12.0,
+         keys={**MAMBA, "embedding_scale": 3.0, "residual_scale": 0.6, "logit_scale": 4.0,
+               "attention.scale": 0.25}, **HYBRID),
+    Spec("granitehybrid-experts-f32", "granitehybrid", layers=3, kv_heads=[0, 1, 0],
+         mixers=["mamba", None, "mamba"], experts=(4, 40, 28), spread=12.0, biases=("ssm_conv1d",),
+         keys={**MAMBA, "logit_scale": 4.0, "rope.scaling.finetuned": False, "expert_count": 4,
+               "expert_used_count": 2, "expert_shared_feed_forward_length": 28}, **HYBRID),
+]
+
 SPECS = [
     Spec("llama-f32"),
     Spec("llama-mha-one-layer-f32", embed=24, heads=3, kv_heads=3, ffn=40, layers=1),
@@ -432,7 +498,7 @@ SPECS = [
     Spec("llama-q5_k", kind=ref.Q5_K, **BROAD),
     Spec("qwen3-q6_k-tied", "qwen3", kind=ref.Q6_K, tied=True, **BROAD),
     Spec("llama-mix", kind=ref.Q4_K, kinds=MIX, **BROAD),
-] + FAMILY_SPECS
+] + FAMILY_SPECS + HYBRID_SPECS
 
 
 def ask(evaluator, path, ids):

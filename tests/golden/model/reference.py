@@ -13,6 +13,8 @@ import sys
 
 import numpy as np
 
+import mixers
+
 # ---- the file ----
 
 SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q",
@@ -158,7 +160,9 @@ def alibi_slopes(heads, bias):
 #   qk                       head, each or whole: norm of queries and keys; late: after rotation
 #   act, gate                silu, gelu, relu2; own, fused or none
 #   parallel                 attention and ffn have the same input
+#   query_gate, tiled        attention is gated; heads of the delta net share keys in turns
 #   windows                  period of the layers and default width; nope: which do not turn
+POST_AS_FFN = ("seed_oss", "qwen3next", "qwen35", "qwen35moe")
 PARALLEL_LAYER = dict(layer=True, parallel=True)
 OLD = dict(unrotated=True, layer=True, bias=True, act=gelu, gate="none")
 FAMILIES = {
@@ -200,6 +204,11 @@ FAMILIES = {
     "bloom": dict(alibi=8.0, **OLD),
     "mpt": dict(alibi=0.0, qk="whole", **OLD),
     "gpt2": OLD, "starcoder": OLD,
+    "lfm2": dict(neox=True, qk="head"), "lfm2moe": dict(neox=True, qk="head"),
+    "qwen3next": dict(neox=True, qk="head", query_gate=True),
+    "qwen35": dict(neox=True, qk="head", query_gate=True, tiled=True),
+    "qwen35moe": dict(neox=True, qk="head", query_gate=True, tiled=True),
+    "granitehybrid": {},
 }
 
 
@@ -228,7 +237,7 @@ class Model:
         self.read_windows()
 
     def read_scales(self):
-        scales = self.arch in ("granite", "granitemoe", "minicpm")
+        scales = self.arch in ("granite", "granitemoe", "granitehybrid", "minicpm")
         self.embed_scale = self.get("embedding_scale", 1.0) if scales else 1.0
         self.residual_scale = self.get("residual_scale", 1.0) if scales else 1.0
         self.logit_scale = 1 / self.get("logit_scale", 1.0) if scales else 1.0
@@ -262,6 +271,8 @@ class Model:
             self.turns = [i % 4 != 3 for i in range(self.layers)]
         if nope == "global" and width:
             self.turns = [w != 0 for w in self.windows]
+        if not self.get("rope.scaling.finetuned", True):
+            self.turns = [False] * self.layers
 
     def get(self, name, default=None):
         return self.file.meta.get(self.arch + "." + name, default)
@@ -351,6 +362,9 @@ class Model:
         q, k, v = self.qkv(x, il)
         if self.clamp:
             q, k, v = (np.clip(a, -self.clamp, self.clamp) for a in (q, k, v))
+        gate = 0.0
+        if self.family.get("query_gate"):
+            q, gate = np.split(q.reshape(n, self.heads[il], 2 * self.key_dim), 2, -1)
         q = q.reshape(n, self.heads[il], self.key_dim)
         k = k.reshape(n, self.kv_heads[il], self.key_dim)
         v = v.reshape(n, self.kv_heads[il], self.value_dim)
@@ -375,7 +389,20 @@ class Model:
             score = np.where(unseen, -np.inf, score - self.slopes[h] * distance)
             weight = np.exp(score - score.max(-1, keepdims=True))
             out[:, h] = weight / weight.sum(-1, keepdims=True) @ v[:, h // group]
+        if self.family.get("query_gate"):
+            out = out * mixers.sigmoid(gate)
         return self.linear(out.reshape(n, -1), blk + "attn_output")
+
+    def mix(self, x, il):
+        """Attention, or what the tensors of the layer say instead."""
+        blk = "blk.%d." % il
+        if blk + "shortconv.conv.weight" in self.t:
+            return mixers.short_conv(self, x, il)
+        if blk + "ssm_d" in self.t:
+            return mixers.mamba2(self, x, il)
+        if blk + "ssm_conv1d.weight" in self.t:
+            return mixers.delta_net(self, x, il)
+        return self.attention(x, il)
 
     def experts(self, x, il):
         """The sum of the chosen experts, token by token, and of the shared one."""
@@ -438,9 +465,9 @@ class Model:
             of_ffn = "ffn_norm" if has_ffn_norm else "attn_norm"
             return (x + self.attention(before(x, second), il)
                     + self.ffn(before(x, of_ffn), il))
-        n = self.attention(before(x, "attn_norm"), il)
+        n = self.mix(before(x, "attn_norm"), il)
         x = x + after(n, "post_attention_norm") * self.residual_scale
-        name = "post_attention_norm" if self.arch == "seed_oss" else "ffn_norm"
+        name = "post_attention_norm" if self.arch in POST_AS_FFN else "ffn_norm"
         n = self.ffn(before(x, name), il)
         return x + after(n, "post_ffw_norm") * self.residual_scale
 
@@ -449,11 +476,11 @@ class Model:
         x = self.t["token_embd.weight"][np.array(ids)] * self.embed_scale
         if "position_embd.weight" in self.t:
             x = x + self.t["position_embd.weight"][: len(x)]
-        if "token_embd_norm.weight" in self.t:
+        if "token_embd_norm.weight" in self.t and "output_norm.weight" in self.t:
             x = self.norm(x, "token_embd_norm")
         for il in range(self.layers):
             x = self.layer(x, il)
-        x = self.norm(x, "output_norm")
+        x = self.norm(x, "output_norm" if "output_norm.weight" in self.t else "token_embd_norm")
         head = "output" if "output.weight" in self.t else "token_embd"
         y = self.linear(x, head) * self.logit_scale
         return self.logit_cap * np.tanh(y / self.logit_cap) if self.logit_cap else y
