@@ -14,6 +14,7 @@
 #include <string.h>
 
 const char text_pretok_digits3[] = "@digits3";
+const char text_pretok_numbers3[] = "@numbers3";
 
 #define CONTRACTION "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 #define SPACES      "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
@@ -124,6 +125,20 @@ static const struct text_pretok pretoks[] = {
                 "|(?<![\\t ])\\s*[\\r\\n]+|\\s{512}(?!\\S)|\\s{256}(?!\\S)|\\s{128}(?!\\S)"
                 "|\\s{64}(?!\\S)|\\s{32}(?!\\S)|\\s{16}(?!\\S)|\\s{8}(?!\\S)|\\s{4}(?!\\S)"
                 "|\\s{1,2}(?!\\S)|\\s{1}"}},
+    /* a run of letters with single spaces between is one word; written so that it is looked at once
+     */
+    {.names = "exaone-moe",
+     .stages = {CONTRACTION "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}\\p{M}*+(?: ?\\p{L}\\p{M}*+)*+|\\p{N}"
+                            "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]?|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+"}},
+    /* numbers3 stands for "\\d{1,3}(?=(?:\\d{3})*\\b)", digits3 for "\\p{N}+" and then
+     * "(?=(\\d{3})+(?!\\d))": as they are each group looks through the rest of its run again */
+    {.names = "tiny_aya", .stages = {text_pretok_numbers3, CASED(CONTRACTION "?", "\\p{N}{1,3}")}},
+    {.names = "superbpe", .stages = {text_pretok_digits3}},
+    {.names = "kimi-k2",
+     .stages = {"\\p{Han}+|[^\\r\\n\\p{L}\\p{N}]?(?:(?!\\p{Han})" UPPER ")*(?:(?!\\p{Han})" LOWER
+                ")+" CONTRACTION "?|[^\\r\\n\\p{L}\\p{N}]?(?:(?!\\p{Han})" UPPER
+                ")+(?:(?!\\p{Han})" LOWER ")*" CONTRACTION
+                "?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" SPACES}},
     {.names = "poro-chat bloom gpt3-finnish", .stages = {BLOOM}},
     {.names = "viking", .stages = {BLOOM, "\\p{N}"}},
     {.names = "chameleon",

@@ -25,6 +25,9 @@ struct text_pretok {
 /* Not a regex: cuts each run of \p{N} into groups of three, counted from its right end. */
 extern const char text_pretok_digits3[];
 
+/* The same for each run of \d that no letter, digit or underscore follows. */
+extern const char text_pretok_numbers3[];
+
 /* NULL if unknown. */
 const struct text_pretok *text_pretok_find(struct str name);
 

@@ -28,7 +28,7 @@ struct text_split {
     size_t stage_count;
     bool has_jit;
     pcre2_code *stages[TEXT_STAGES_MAX]; /* NULL: groups of three digits */
-    pcre2_code *digits;                  /* \p{N}+, for those */
+    pcre2_code *digits;                  /* runs of them, for those */
     uint32_t pairs_max;                  /* of match offsets */
 };
 
@@ -123,8 +123,10 @@ struct text_split *text_split_open(const struct text_pretok *pretok, struct err 
     }
     while (split->stage_count < TEXT_STAGES_MAX && pretok->stages[split->stage_count]) {
         const char *regex = pretok->stages[split->stage_count];
-        const bool is_digits = regex == text_pretok_digits3;
-        pcre2_code *code = compile(split, is_digits ? "\\p{N}+" : regex, err);
+        const bool is_numbers = regex == text_pretok_numbers3;
+        const bool is_digits = regex == text_pretok_digits3 || is_numbers;
+        const char *runs = is_numbers ? "\\d++(?!\\w)" : "\\p{N}+";
+        pcre2_code *code = compile(split, is_digits ? runs : regex, err);
         if (!code) {
             text_split_close(split);
             return NULL;

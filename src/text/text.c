@@ -11,7 +11,7 @@
 #include "text/vocab.h"
 
 static const struct text_model *const models[] = {&text_model_bpe, &text_model_spm,
-                                                  &text_model_wpm};
+                                                  &text_model_unigram, &text_model_wpm};
 
 #define MODEL_COUNT (sizeof models / sizeof *models)
 

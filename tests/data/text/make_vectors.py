@@ -253,7 +253,8 @@ ORIGINALS = {
     "seed-coder": sequence(split(CONTRACTION + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}"
                                  r"| ?[^\s\p{L}\p{N}\r\n]+|" + SPACES), byte_level(False)),
 }
-BY_LLAMA = ["starcoder", "deepseek-llm", "falcon", "default", "chatglm-bpe", "viking", "bloom", "chameleon",
+BY_LLAMA = ["starcoder", "deepseek-llm", "falcon", "default", "chatglm-bpe", "viking", "bloom", "chameleon", "exaone-moe",
+            "tiny_aya", "superbpe",
             "jais-2"]
 
 
