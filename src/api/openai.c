@@ -69,6 +69,11 @@ void api_openai_timings(const struct api_render *render, struct buf *out)
     add_ms("queue_ms", choice->timing.queue_ms, out);
     add_ms("prompt_ms", choice->timing.prefill_ms, out);
     add_ms("predicted_ms", choice->timing.decode_ms, out);
+    if (choice->drafted_tokens) {
+        buf_add_format(out, ",\"draft_n\":%lu,\"draft_n_accepted\":%lu",
+                       (unsigned long)choice->drafted_tokens,
+                       (unsigned long)choice->accepted_tokens);
+    }
     if (miss->is_there) {
         buf_add_format(out, ",\"near_miss\":{\"position\":%lu,\"id\":%ld,\"text\":",
                        (unsigned long)miss->position, (long)miss->token);

@@ -139,6 +139,8 @@ static void note_end(struct api_render *render, struct api_choice *choice,
     choice->finish = finish_of(render->request, event);
     choice->timing = event->timing;
     choice->near_miss = event->near_miss;
+    choice->drafted_tokens = event->drafted_tokens;
+    choice->accepted_tokens = event->accepted_tokens;
     keep_stop(render->request, choice, event->stop_hit);
     choice->prompt_tokens = event->prompt_tokens;
     choice->completion_tokens = event->completion_tokens;

@@ -80,6 +80,7 @@ struct api_choice {
     struct str stop_hit; /* the request's stop string that ended it; empty if none did */
     struct engine_timing timing;
     struct engine_near_miss near_miss;
+    uint32_t drafted_tokens, accepted_tokens; /* guesses; those that came true */
     uint32_t prompt_tokens, completion_tokens, cached_tokens;
 };
 

@@ -22,6 +22,7 @@ void api_request_deinit(struct gen_request *request)
         text_ids_deinit(&request->prompts[i].ids);
     }
     text_ids_deinit(&request->prefix);
+    text_ids_deinit(&request->prediction_ids);
     json_decref(request->tools);
     if (request->release) {
         request->release(request->own);
@@ -161,6 +162,11 @@ bool api_request_prepare(struct gen_request *request, const struct route_local *
         !engine_sampling_check(&request->sampling, vocab_count, err)) {
         return false;
     }
+    if (request->prediction.len &&
+        !text_encode(text, request->prediction, &(struct text_encode_opts){0},
+                     &request->prediction_ids, err)) {
+        return false;
+    }
     for (size_t i = 0; i < request->prompt_count; i++) {
         struct gen_prompt *prompt = &request->prompts[i];
         struct text_encode_opts opts = {.add_special = true,
@@ -211,6 +217,8 @@ void api_request_engine(const struct gen_request *request, size_t choice, struct
         .prompt_logprobs = request->echo && request->wants_logprobs,
         .id = id,
         .lane = (enum engine_lane)request->lane,
+        .prediction = request->prediction_ids.ids,
+        .prediction_count = request->prediction_ids.count,
     };
     uint32_t room = (uint32_t)(request->ctx_tokens - prompt->ids.count);
     if (request->ctx_tokens && (!out->has_max_tokens || out->max_tokens > room)) {

@@ -147,10 +147,11 @@ struct gen_request {
     uint32_t top_logprobs;
     uint32_t n;
     enum gen_format format;
-    const json_t *schema;  /* GEN_FORMAT_SCHEMA: in the body */
-    bool schema_strict;    /* keywords that cannot be enforced are refused */
-    struct str grammar;    /* GEN_FORMAT_GBNF, GEN_FORMAT_REGEX: its source */
-    struct str prediction; /* text that the answer is expected to resemble; a hint */
+    const json_t *schema;           /* GEN_FORMAT_SCHEMA: in the body */
+    bool schema_strict;             /* keywords that cannot be enforced are refused */
+    struct str grammar;             /* GEN_FORMAT_GBNF, GEN_FORMAT_REGEX: its source */
+    struct str prediction;          /* text that the answer is expected to resemble; a hint */
+    struct text_ids prediction_ids; /* filled by api_request_prepare */
     enum gen_lane lane;
 
     /* delivery */

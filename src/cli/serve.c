@@ -300,6 +300,7 @@ static bool local_params(const struct server_settings *settings, struct route_lo
     out->batch_rows_max = (uint32_t)settings->batch;
     out->prefill_chunk = (uint32_t)settings->prefill_chunk;
     out->decode_stretch = (float)settings->decode_stretch;
+    out->drafts_max = (uint32_t)settings->drafts;
     if (!parse_weights(settings->lane_weights, out->lane_weights, err)) {
         return false;
     }

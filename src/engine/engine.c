@@ -66,6 +66,7 @@ static struct engine_params settle(const struct engine_params *params)
     if (p.logits_rows_max < p.sequences_max) {
         p.logits_rows_max = p.sequences_max;
     }
+    p.drafts_max = p.drafts_max < ENGINE_DRAFT_MAX ? p.drafts_max : ENGINE_DRAFT_MAX;
     static const uint32_t weights[ENGINE_LANES] = {8, 4, 1};
     if (p.lane_weights[0] + p.lane_weights[1] + p.lane_weights[2] == 0) {
         memcpy(p.lane_weights, weights, sizeof weights);
@@ -121,6 +122,7 @@ struct engine *engine_create(const struct engine_params *params, struct err *err
         (uint32_t)size_min(plan->ctx_tokens, (size_t)plan->kv_pages * KV_PAGE_TOKENS);
     engine_lanes_init(&engine->lanes, engine->params.lane_weights);
     engine->pace.stretch = engine->params.decode_stretch;
+    engine_row_cost_note(&engine->row_cost, 1, 0, 0);
     pthread_mutex_init(&engine->lock, NULL);
     pthread_mutex_init(&engine->vocab_lock, NULL);
     pthread_cond_init(&engine->work, NULL);

@@ -29,7 +29,7 @@ struct engine;
 struct engine_stream;
 struct engine_disk; /* disk.h */
 
-enum { ENGINE_DIGEST_BYTES = 32 };
+enum { ENGINE_DIGEST_BYTES = 32, ENGINE_DRAFT_MAX = 15 /* drafts_max */ };
 
 struct engine_digest { /* SHA-256 */
     uint8_t bytes[ENGINE_DIGEST_BYTES];
@@ -52,6 +52,8 @@ struct engine_params {
     uint32_t lane_weights[ENGINE_LANES]; /* shares of the tokens; all 0: 8, 4, 1 */
     float decode_stretch;     /* while a prompt is read, a step may take so many times what it takes
                                  without; <= 1: as long as it wants */
+    float row_share;          /* of a step's time that a guess is taken to cost; 0: as measured */
+    uint32_t drafts_max;      /* tokens guessed ahead where that wins (draft.c); 0: none */
     struct engine_disk *disk; /* borrowed, where pages are kept beyond this engine; NULL: nowhere.
                                  Needs cache_percent > 0 */
     struct engine_digest identity; /* with a disk: engine_identity */
@@ -154,6 +156,10 @@ struct engine_request {
     struct str cache_salt; /* cached pages are shared only between requests of equal salts, so that
                               a tenant's prompts neither speed up nor betray another's; at most
                               ENGINE_SALT_BYTES_MAX bytes, empty: shared with all others without */
+    const text_id *prediction; /* text that the answer is expected to resemble: guesses */
+    size_t prediction_count;
+    const text_id *draft; /* guesses by position: draft[i] for the generated token i. For */
+    size_t draft_count;   /* measurements, or whoever knows the answer */
     enum engine_lane lane;
     struct str tenant; /* who asks; the tenants of a lane get equal shares. At most
                           ENGINE_TENANT_BYTES_MAX bytes */
@@ -204,11 +210,12 @@ struct engine_event {
     uint32_t prompt_tokens, completion_tokens, cached_tokens; /* DONE; an end token that was
                                                                  generated counts */
     uint32_t reasoning_tokens;                                /* DONE; of the completion */
-    struct engine_timing timing;                              /* DONE */
-    struct engine_near_miss near_miss;                        /* DONE */
-    struct err error;                                         /* ERROR */
-    uint32_t ahead;                                           /* QUEUED: those that come before */
-    uint32_t eta_s;                                           /* QUEUED: about; 0: unknown */
+    uint32_t drafted_tokens, accepted_tokens; /* DONE; guesses, those that came true */
+    struct engine_timing timing;              /* DONE */
+    struct engine_near_miss near_miss;        /* DONE */
+    struct err error;                         /* ERROR */
+    uint32_t ahead;                           /* QUEUED: those that come before */
+    uint32_t eta_s;                           /* QUEUED: about; 0: unknown */
 };
 
 enum { ENGINE_EVENTS_APART = 64, ENGINE_BEAT_FIRST_MS = 200, ENGINE_BEAT_MS = 5000 };
@@ -267,6 +274,7 @@ struct engine_histogram {
 struct engine_stats {
     uint64_t requests, finished_stop, finished_length, cancelled, failed, rejected;
     uint64_t preempted;                               /* times that a sequence was paused */
+    uint64_t drafted, accepted;                       /* guesses, and those that came true */
     uint64_t prompt_tokens, completion_tokens, steps; /* prompt_tokens: computed */
     uint64_t cached_tokens;                           /* of prompts, taken from the cache */
     uint32_t running, waiting;

@@ -37,7 +37,8 @@ struct fixture_params {
     size_t threads;   /* 0: 1 */
     uint32_t sequences, batch_rows, chunk, queue, ctx,
         kv_tokens; /* 0: 8, 64, batch, 16, 256, all */
-    bool no_cache;
+    bool no_cache, speculates;
+    float row_share; /* 0: as measured */
     struct engine_disk *disk;
 };
 
@@ -57,6 +58,7 @@ static inline void fixture_open(struct fixture *f, const struct fixture_params *
         .sequences_max = p->sequences ? p->sequences : 8,
         .batch_rows_max = p->batch_rows ? p->batch_rows : 64,
         .states_max = engine_states_wanted(p->sequences ? p->sequences : 8),
+        .logits_rows_max = 32,
     };
     if (f->text && f->pool) {
         f->model = model_load(f->gguf, &mp, f->pool, NULL, NULL, &err);
@@ -71,6 +73,9 @@ static inline void fixture_open(struct fixture *f, const struct fixture_params *
                 .prefill_chunk = p->chunk,
                 .queue_max = p->queue ? p->queue : 16,
                 .cache_percent = p->no_cache ? 0 : 100,
+                .drafts_max = p->speculates ? ENGINE_DRAFT_MAX : 0,
+                .row_share = p->row_share,
+                .logits_rows_max = 32,
                 .disk = p->disk,
             },
             &err);

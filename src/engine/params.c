@@ -141,6 +141,15 @@ bool engine_request_check(const struct engine_request *r, size_t vocab_count, ui
         return err_set_param(err, ERR_INVALID, "cache_salt", "%zu bytes; at most %d are allowed",
                              r->cache_salt.len, ENGINE_SALT_BYTES_MAX);
     }
+    for (size_t i = 0; i < r->prediction_count + r->draft_count; i++) {
+        const text_id id =
+            i < r->prediction_count ? r->prediction[i] : r->draft[i - r->prediction_count];
+        if (id < 0 || (size_t)id >= vocab_count) {
+            return err_set_param(err, ERR_INVALID, "prediction",
+                                 "token id %ld is not in the vocabulary of %zu tokens", (long)id,
+                                 vocab_count);
+        }
+    }
     if (r->tenant.len > ENGINE_TENANT_BYTES_MAX || (unsigned)r->lane >= ENGINE_LANES) {
         return err_set(err, ERR_INTERNAL, "a request of no tenant or lane");
     }

@@ -29,6 +29,15 @@ static const struct str *copy_strings(struct arena *arena, const struct str *str
     return copy;
 }
 
+static const text_id *copy_ids(struct arena *arena, const text_id *ids, size_t count)
+{
+    text_id *copy = ARENA_ARRAY(arena, text_id, count);
+    if (copy && count) {
+        memcpy(copy, ids, count * sizeof *copy);
+    }
+    return copy;
+}
+
 static bool copy_request(struct engine_sequence *seq, const struct engine_request *from)
 {
     struct arena *arena = &seq->stream->arena;
@@ -49,6 +58,11 @@ static bool copy_request(struct engine_sequence *seq, const struct engine_reques
         memcpy(biases, from->sampling.biases, from->sampling.bias_count * sizeof *biases);
     }
     to->sampling.biases = biases;
+    to->prediction = copy_ids(arena, from->prediction, from->prediction_count);
+    to->draft = copy_ids(arena, from->draft, from->draft_count);
+    if (!to->prediction || !to->draft) {
+        return false;
+    }
     seq->tokens = MEM_ARRAY(text_id, from->prompt_count);
     seq->pages = MEM_ARRAY(uint32_t, pages_for(seq->token_max));
     if (!seq->tokens || !seq->pages) {
@@ -94,6 +108,7 @@ struct engine_sequence *engine_sequence_create(struct engine *engine,
     seq->submitted_ns = clock_now_ns();
     seq->prompt_count = (uint32_t)request->prompt_count;
     seq->token_count = seq->read_to = seq->prompt_count;
+    engine_drafter_init(&seq->drafter);
     seq->token_max = engine_sequence_tokens_max(engine, request);
     seq->state = seq->base = ENGINE_STATE_NONE;
     const struct text *text = engine->params.text;
@@ -303,6 +318,8 @@ static void end_sequence(struct engine *engine, struct engine_sequence *seq,
     event->near_miss = seq->near_miss;
     event->prompt_tokens = seq->prompt_count;
     event->completion_tokens = count_generated(seq);
+    event->drafted_tokens = seq->drafter.accepted + seq->drafter.wasted;
+    event->accepted_tokens = seq->drafter.accepted;
     event->reasoning_tokens = seq->guide.thought;
     event->timing = measure(seq, clock_now_ns());
     log_write(LOG_INFO, "generation ended",
@@ -553,15 +570,70 @@ static bool take(struct engine *engine, struct engine_sequence *seq, text_id id,
     return follow(engine, seq, &accepted);
 }
 
+/* Tokens that are the only way on. Log probabilities need the row before each token; without them
+ * the rows come together. */
+static bool take_forced(struct engine *engine, struct engine_sequence *seq)
+{
+    text_id id;
+    bool goes_on = true;
+    while (goes_on && !seq->request.wants_logprobs && (id = find_forced(seq)) != TEXT_NONE) {
+        struct engine_point point = {.mu = seq->sampler.mu};
+        goes_on = take(engine, seq, id, NULL, &point);
+    }
+    return goes_on;
+}
+
+/* The next token by the logits behind the last one, and those that it forces. */
+static bool go_on(struct engine *engine, struct engine_sequence *seq, float *logits)
+{
+    struct engine_token token;
+    struct engine_point point = {.mu = seq->sampler.mu};
+    text_id id = find_forced(seq);
+    if (id == TEXT_NONE ? !sample(engine, seq, logits, &id, &token)
+                        : !tell_forced(engine, seq, logits, id, &token)) {
+        return false;
+    }
+    return take(engine, seq, id, &token, &point) && take_forced(engine, seq);
+}
+
+/* Goes on while what came is what was guessed. `logits` are those of the row before the guesses. */
+static bool go_along(struct engine *engine, struct engine_sequence *seq, float *logits)
+{
+    const struct engine_drafter *d = &seq->drafter;
+    const uint32_t first = seq->token_count; /* position of the first guess */
+    uint32_t hits = 0;
+    bool goes_on = true;
+    while (goes_on) {
+        const uint32_t before = seq->token_count;
+        goes_on = go_on(engine, seq, logits + (size_t)(before - first) * engine->vocab_count);
+        if (seq->token_count <= before) {
+            break; /* a step back, or the end */
+        }
+        while (seq->kv_count < seq->token_count && hits < d->count &&
+               seq->tokens[seq->kv_count] == d->tokens[hits]) {
+            seq->kv_count++;
+            hits++;
+        }
+        seq->ready_count = seq->kv_count > seq->ready_count ? seq->kv_count : seq->ready_count;
+        if (seq->kv_count < seq->token_count) {
+            break;
+        }
+    }
+    if (d->count) {
+        engine_draft_learn(engine, seq, hits);
+    }
+    return goes_on;
+}
+
 bool engine_sequence_advance(struct engine *engine, struct engine_sequence *seq, float *logits)
 {
-    const uint32_t from = seq->kv_count;
+    const uint32_t from = seq->kv_count, drafts = seq->drafter.count;
     const bool was_reading = from < seq->prompt_count;
-    seq->kv_count += seq->row_count;
+    seq->kv_count += seq->row_count - drafts;
     seq->ready_count = seq->kv_count > seq->ready_count ? seq->kv_count : seq->ready_count;
     assert(seq->kv_count <= seq->token_count);
     if (was_reading && seq->token_count == seq->prompt_count && seq->first_token_ns == 0) {
-        engine->step_stats.prompt_tokens += seq->row_count;
+        engine->step_stats.prompt_tokens += seq->row_count - drafts;
     }
     publish(engine, seq, engine_sequence_shareable(seq));
     if (seq->request.prompt_logprobs && from < seq->prompt_count &&
@@ -575,19 +647,6 @@ bool engine_sequence_advance(struct engine *engine, struct engine_sequence *seq,
         engine_sequence_finish(engine, seq, ENGINE_LENGTH, (struct str){0});
         return false;
     }
-    struct engine_token token;
-    struct engine_point point = {.mu = seq->sampler.mu};
-    logits += (size_t)(seq->logits_count - 1) * engine->vocab_count;
-    text_id id = find_forced(seq);
-    if (id == TEXT_NONE ? !sample(engine, seq, logits, &id, &token)
-                        : !tell_forced(engine, seq, logits, id, &token)) {
-        return false;
-    }
-    bool goes_on = take(engine, seq, id, &token, &point);
-    /* Log probabilities need the row before each token; without them the rows come together. */
-    while (goes_on && !seq->request.wants_logprobs && (id = find_forced(seq)) != TEXT_NONE) {
-        point.mu = seq->sampler.mu;
-        goes_on = take(engine, seq, id, NULL, &point);
-    }
-    return goes_on;
+    return go_along(engine, seq,
+                    logits + (size_t)(seq->logits_count - drafts - 1) * engine->vocab_count);
 }

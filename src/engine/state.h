@@ -7,6 +7,7 @@
 
 #include "engine/cache.h"
 #include "engine/disk.h"
+#include "engine/draft.h"
 #include "engine/engine.h"
 #include "engine/guide.h"
 #include "engine/lanes.h"
@@ -35,6 +36,7 @@ struct engine_sequence {
     struct engine_request request;
     struct engine_sampler sampler;
     struct engine_guide guide;
+    struct engine_drafter drafter;
     struct engine_output output;
     text_id *tokens; /* [token_max] from admission on, [prompt_count] before */
     uint32_t prompt_count, token_count, token_max, kv_count;
@@ -58,7 +60,7 @@ struct engine_sequence {
     bool is_stuck;                /* no page for its next row, and nobody to pause */
 
     /* this step */
-    uint32_t row_count, logits_count;
+    uint32_t row_count, logits_count; /* with those of its drafts */
 
     uint32_t prompt_told; /* prompt_logprobs: tokens told so far */
     bool has_room;        /* `tokens` has its full length */
@@ -82,11 +84,12 @@ struct engine {
     struct engine_sequence **batch;   /* [sequences_max], those of this step in row order */
     struct engine_sequence **readers; /* [sequences_max], with prompt rows, by turn */
     uint32_t running_count, batch_count, reader_count;
-    uint32_t decode_rows; /* of this step */
+    uint32_t decode_rows, draft_rows; /* of this step; drafts are among the first */
     struct engine_cache cache;
     struct engine_states states;
     struct engine_spill spill;
     struct engine_pace pace;
+    struct engine_row_cost row_cost;
     bool head_waits;        /* whose turn it is found too few pages */
     bool is_stuck;          /* no running sequence can go on before a page comes back */
     struct model_row *rows; /* [batch_rows_max] */

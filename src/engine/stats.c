@@ -38,6 +38,8 @@ void engine_stats_add(struct engine *engine)
     sum->completion_tokens += part->completion_tokens;
     sum->steps += part->steps;
     sum->preempted += part->preempted;
+    sum->drafted += part->drafted;
+    sum->accepted += part->accepted;
     sum->cached_tokens += part->cached_tokens;
     add_histogram(&sum->ttft, &part->ttft);
     add_histogram(&sum->inter_token, &part->inter_token);

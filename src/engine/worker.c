@@ -286,8 +286,47 @@ static void end_cancelled(struct engine *engine, bool all)
 
 /* Room that is left in the step being planned. */
 struct room {
-    uint32_t rows, logits; /* logits: beyond the one that every running sequence has */
+    uint32_t rows, drafts; /* drafts: rows that nobody else is sure to need */
+    uint32_t logits;       /* beyond the one that every running sequence has */
 };
+
+/* Its prompt, or what it had before a pause; else it generates: one row, and more where tokens were
+ * forced. */
+static bool is_reading(const struct engine_sequence *seq)
+{
+    return seq->kv_count + 1 < seq->read_to;
+}
+
+/* Rows for guesses behind `count` rows of a sequence that generates, where there is room and a page
+ * without pausing anybody. */
+static uint32_t plan_drafts(struct engine *engine, struct engine_sequence *seq, uint32_t count,
+                            struct room *room, size_t *row_count)
+{
+    seq->drafter.count = 0;
+    if (is_reading(seq) || seq->kv_count + count < seq->token_count ||
+        engine_states_are(&engine->states)) { /* a state cannot go back from a wrong guess */
+        return 0;
+    }
+    const uint32_t most = room->drafts < room->logits ? room->drafts : room->logits;
+    engine_draft(engine, seq, most);
+    uint32_t drafts = seq->drafter.count;
+    if (drafts && !engine_sequence_grow(engine, seq, seq->token_count + drafts)) {
+        const uint32_t there = seq->page_count * KV_PAGE_TOKENS - seq->token_count;
+        drafts = drafts < there ? drafts : there;
+    }
+    for (uint32_t i = 0; i < drafts; i++) {
+        engine->rows[(*row_count)++] = (struct model_row){.token = seq->drafter.tokens[i],
+                                                          .pos = seq->token_count + i,
+                                                          .seq = engine->batch_count,
+                                                          .wants_logits = true};
+    }
+    seq->drafter.count = drafts;
+    room->drafts -= drafts;
+    room->rows -= drafts;
+    room->logits -= drafts;
+    engine->draft_rows += drafts;
+    return drafts;
+}
 
 static void plan_rows(struct engine *engine, struct engine_sequence *seq, uint32_t count,
                       struct room *room, size_t *row_count)
@@ -307,22 +346,16 @@ static void plan_rows(struct engine *engine, struct engine_sequence *seq, uint32
         engine->rows[(*row_count)++] = (struct model_row){
             .token = seq->tokens[pos], .pos = pos, .seq = index, .wants_logits = wants};
     }
-    seq->row_count = count;
-    seq->logits_count = logits;
+    const uint32_t drafts = plan_drafts(engine, seq, count, room, row_count);
+    seq->row_count = count + drafts;
+    seq->logits_count = logits + drafts;
     room->rows -= count;
-    engine_sequence_reach(engine, seq, seq->kv_count + count);
+    engine_sequence_reach(engine, seq, seq->kv_count + count + drafts);
     engine->seqs[index] = (struct model_seq){.pages = seq->pages,
                                              .page_count = seq->held_count,
                                              .state = seq->state,
                                              .ready = seq->ready_count};
     engine->batch[engine->batch_count++] = seq;
-}
-
-/* Its prompt, or what it had before a pause; else it generates: one row, and more where tokens were
- * forced. */
-static bool is_reading(const struct engine_sequence *seq)
-{
-    return seq->kv_count + 1 < seq->read_to;
 }
 
 /* The last one by lane and arrival that could be paused. */
@@ -387,17 +420,19 @@ static void order_readers(struct engine *engine)
 static size_t plan_step(struct engine *engine)
 {
     const struct engine_params *p = &engine->params;
-    struct room room = {p->batch_rows_max, p->logits_rows_max - engine->running_count};
+    struct room room = {.rows = p->batch_rows_max,
+                        .logits = p->logits_rows_max - engine->running_count};
     size_t row_count = 0;
     bool has_listener = false;
-    engine->batch_count = 0;
+    engine->batch_count = engine->draft_rows = 0;
     for (uint32_t i = 0; i < engine->running_count; i++) {
         struct engine_sequence *seq = engine->running[i];
         if (!seq->load && !is_reading(seq) && !seq->is_stuck) {
             const uint32_t left = seq->token_count - seq->kv_count;
             const uint32_t others = engine->running_count - i - 1;
-            plan_rows(engine, seq, left < room.rows - others ? left : room.rows - others, &room,
-                      &row_count);
+            const uint32_t count = left < room.rows - others ? left : room.rows - others;
+            room.drafts = room.rows - others - count;
+            plan_rows(engine, seq, count, &room, &row_count);
             has_listener = has_listener || seq->request.lane != ENGINE_BATCH;
         }
     }
@@ -442,8 +477,10 @@ static void charge(struct engine *engine)
     pthread_mutex_lock(&engine->lock);
     for (uint32_t b = 0; b < engine->batch_count; b++) {
         struct engine_sequence *seq = engine->batch[b];
-        engine_lanes_charge(&engine->lanes, seq, seq->row_count);
-        seq->turn_tokens += seq->row_count;
+        const uint32_t tokens =
+            seq->row_count - seq->drafter.count; /* guesses are our own affair */
+        engine_lanes_charge(&engine->lanes, seq, tokens);
+        seq->turn_tokens += tokens;
     }
     pthread_mutex_unlock(&engine->lock);
 }
@@ -465,8 +502,12 @@ static void run_step(struct engine *engine)
     engine->step_stats.steps++;
     charge(engine);
     use_logits(engine);
-    engine_pace_note(&engine->pace, engine->decode_rows,
-                     (uint32_t)batch.row_count - engine->decode_rows, clock_now_ns() - start);
+    const uint32_t prompt_rows = (uint32_t)batch.row_count - engine->decode_rows;
+    const int64_t ns = clock_now_ns() - start;
+    engine_pace_note(&engine->pace, engine->decode_rows, prompt_rows, ns);
+    if (prompt_rows == 0) {
+        engine_row_cost_note(&engine->row_cost, engine->decode_rows, engine->draft_rows, ns);
+    }
 }
 
 void *engine_worker(void *arg)

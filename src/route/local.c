@@ -30,8 +30,10 @@ enum { LOGITS_ROWS = 16 };
 
 struct route_local_params route_local_params_default(void)
 {
-    return (struct route_local_params){
-        .cpu_level = cpu_level_detect(), .kv_type = KV_F16, .cache_percent = 100};
+    return (struct route_local_params){.cpu_level = cpu_level_detect(),
+                                       .kv_type = KV_F16,
+                                       .cache_percent = 100,
+                                       .drafts_max = ENGINE_DRAFT_MAX};
 }
 
 static const char *const kv_names[KV_TYPE_COUNT] = {
@@ -116,6 +118,7 @@ static struct engine_params engine_params_of(const struct route_local *local)
         .queue_max = p->queue_max,
         .lane_weights = {p->lane_weights[0], p->lane_weights[1], p->lane_weights[2]},
         .decode_stretch = p->decode_stretch,
+        .drafts_max = p->drafts_max,
         .logits_rows_max = count_logits_rows(p),
         .cache_percent = p->cache_percent,
         .disk = p->disk,

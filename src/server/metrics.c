@@ -85,6 +85,8 @@ static const struct counter {
         cached_tokens),
     U64("hearth_completion_tokens_total", "counter", "Tokens generated.", completion_tokens),
     U64("hearth_preempted_total", "counter", "Pauses of sequences for others.", preempted),
+    U64("hearth_drafted_tokens_total", "counter", "Tokens that were guessed.", drafted),
+    U64("hearth_accepted_tokens_total", "counter", "Guesses that came true.", accepted),
     U64("hearth_steps_total", "counter", "Forward passes.", steps),
     U32("hearth_sequences_running", "gauge", "Sequences being generated.", running),
     U32("hearth_sequences_waiting", "gauge", "Sequences in the queue.", waiting),

@@ -34,7 +34,7 @@ struct server_settings {
     struct str api_key_file;
     struct server_list allowed_host, allowed_origin;
     struct str tls_cert, tls_key;
-    uint64_t ctx, parallel, threads, batch, prefill_chunk, kv_tokens, memory_mib, queue;
+    uint64_t ctx, parallel, threads, batch, prefill_chunk, drafts, kv_tokens, memory_mib, queue;
     uint64_t cache_share, cache_disk;
     struct str cache_dir, data_dir;
     uint64_t data_mib, data_days;

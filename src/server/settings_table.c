@@ -47,6 +47,7 @@ const struct server_setting server_setting_table[] = {
     INT(threads, 0, 256, "0", "compute threads; 0: one per core"),
     INT(batch, 1, 8192, "512", "token rows of one step"),
     INT(prefill_chunk, 0, 8192, "0", "prompt rows of one sequence per step; 0: as batch"),
+    INT(drafts, 0, 15, "15", "tokens guessed ahead at most, as many as make it faster; 0: none"),
     NUMBER(decode_stretch, 0, 1000, "2",
            "while a prompt is read, others' tokens may take so many times longer; 0: any time"),
     TEXT(lane_weights, "8,4,1", "N,N,N", "shares of the lanes interactive, normal and batch"),
