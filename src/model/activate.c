@@ -12,6 +12,8 @@
  * The layer norm is the RMS norm of x less its mean. */
 #include "model/activate.h"
 
+#include <math.h>
+
 #include "base/size.h"
 
 enum { BLOCK = 256, LANES = 16 };
@@ -70,6 +72,41 @@ void model_relu2_mul(const float *x, const float *z, float *y, size_t n)
     for (size_t i = 0; i < n; i++) {
         float v = x[i] < 0 ? 0 : x[i];
         y[i] = z ? v * v * z[i] : v * v;
+    }
+}
+
+static double softplus(double x)
+{
+    return x > 20 ? x : log1p(exp(x));
+}
+
+void model_xielu(const double numbers[4], const float *x, float *y, size_t n)
+{
+    double beta = numbers[2], eps = numbers[3];
+    double below = beta + softplus(numbers[0]), above = softplus(numbers[1]);
+    for (size_t i = 0; i < n; i++) {
+        double v = (double)x[i];
+        y[i] = (float)(v > 0 ? above * v * v + beta * v
+                             : (expm1(v < eps ? v : eps) - v) * below + beta * v);
+    }
+}
+
+void model_swiglu_cut(const struct kernels *k, const float *gate, const float *up, float *y,
+                      size_t n)
+{
+    const float slope = 1.702F, limit = 7;
+    for (size_t i = 0; i < n; i += BLOCK) {
+        float e[BLOCK], g[BLOCK];
+        size_t count = size_min(BLOCK, n - i);
+        for (size_t j = 0; j < count; j++) {
+            g[j] = gate[i + j] > limit ? limit : gate[i + j];
+            e[j] = -slope * g[j];
+        }
+        k->exp_sum(e, 0, count);
+        for (size_t j = 0; j < count; j++) {
+            float u = up[i + j] > limit ? limit : up[i + j] < -limit ? -limit : up[i + j];
+            y[i + j] = g[j] / (1 + e[j]) * (u + 1);
+        }
     }
 }
 

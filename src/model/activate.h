@@ -17,6 +17,14 @@ void model_gelu_mul(const struct kernels *k, const float *x, const float *z, flo
 /* y = max(x, 0)^2 * z; z NULL: 1. y may be x or z. */
 void model_relu2_mul(const float *x, const float *z, float *y, size_t n);
 
+/* y = x > 0: p x^2 + b x, else: n (exp(min(x, eps)) - 1 - x) + b x, where n and p are made of
+ * numbers[0] and [1] (Huang and Schlag 2024). y may be x. */
+void model_xielu(const double numbers[4], const float *x, float *y, size_t n);
+
+/* y = g / (1 + exp(-1.702 g)) (1 + u), g = min(gate, 7), u = up cut to [-7, 7]. y may be gate. */
+void model_swiglu_cut(const struct kernels *k, const float *gate, const float *up, float *y,
+                      size_t n);
+
 /* x = 1 / (1 + exp(-x)), in place. */
 void model_sigmoid(const struct kernels *k, float *x, size_t n);
 

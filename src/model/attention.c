@@ -22,6 +22,9 @@
  * heads and p the largest power of two <= n, head h has the slope 2^(-bias (h + 1) / p), and those
  * from p on 2^(-bias (2 (h - p) + 1) / 2p).
  *
+ * A sink (gpt-oss) is one more score of a head, of no position: it takes part in the maximum and
+ * the sum when all chunks are merged.
+ *
  * Query heads that share a key head go through the kernels together: its keys are loaded once. */
 #include "model/attention.h"
 
@@ -109,6 +112,9 @@ static void scale_by(float *x, float factor, size_t n)
 /* The first position a row sees. */
 static size_t first_key(const struct attention *a, const struct model_row *row)
 {
+    if (a->chunk != 0) {
+        return row->pos / a->chunk * a->chunk;
+    }
     return a->window != 0 && row->pos >= a->window ? row->pos - a->window + 1 : 0;
 }
 
@@ -219,10 +225,18 @@ static void merge(const struct attention *a, size_t heads, struct running *run, 
     }
 }
 
-static void finish(const struct attention *a, size_t heads, const struct running *run, float *out)
+/* The mix over the sum of the weights, among which a sink may be: of heads from `head` on. */
+static void finish(const struct attention *a, size_t head, size_t heads, const struct running *run,
+                   float *out)
 {
     for (size_t h = 0; h < heads; h++) {
-        float inverse = 1.0f / run->sum[h];
+        float sum = run->sum[h], factor = 1;
+        if (a->sinks) {
+            float sink = a->sinks[head + h], max = sink > run->max[h] ? sink : run->max[h];
+            factor = rescale(a->kernels, run->max[h], max);
+            sum = sum * factor + rescale(a->kernels, sink, max);
+        }
+        float inverse = factor / sum;
         for (size_t d = 0; d < a->value_dim; d++) {
             out[h * a->value_dim + d] *= inverse;
         }
@@ -276,7 +290,7 @@ static void sweep_heads(const struct attention *a, size_t first, size_t end, siz
         }
     }
     for (size_t r = first; r < end; r++) {
-        finish(a, heads, &run[r - first], a->out + (r * a->head_count + head) * a->value_dim);
+        finish(a, head, heads, &run[r - first], a->out + (r * a->head_count + head) * a->value_dim);
     }
 }
 
@@ -370,7 +384,7 @@ static void merge_chunks(void *arg, size_t piece, size_t thread)
                 merge(a, heads, &run, out, &next, part);
             }
         }
-        finish(a, heads, &run, out);
+        finish(a, head, heads, &run, out);
     }
 }
 

@@ -17,9 +17,11 @@ struct attention {
     size_t k_offset, v_offset; /* of this layer in a page */
     size_t head_count, kv_head_count, key_dim, value_dim;
     float scale;
-    float cap;        /* soft cap of the scores; 0: none */
-    float alibi_bias; /* scores fall by slope(head) * distance; 0: none. See attention.c */
-    size_t window;    /* a row sees so many positions, itself included; 0: all */
+    float cap;          /* soft cap of the scores; 0: none */
+    float alibi_bias;   /* scores fall by slope(head) * distance; 0: none. See attention.c */
+    size_t window;      /* a row sees so many positions, itself included; 0: all */
+    size_t chunk;       /* a row sees those of its own chunk of so many positions; 0: all */
+    const float *sinks; /* [head_count]: scores that take weight and give nothing; or NULL */
     const struct model_seq *seqs;
     const struct model_row *rows;
     size_t row_count;

@@ -125,15 +125,17 @@ static void test_float(void **state)
 /* Windows, caps, distances, parallel layers, layer norms: each in one model at least. */
 static void test_families(void **state)
 {
-    static const char *const names[] = {"gemma2-f32.gguf",       "gemma3-f32.gguf",
-                                        "olmo2-window-f32.gguf", "cohere2-f32.gguf",
-                                        "refact-f32.gguf",       "phi2-f32.gguf",
-                                        "bloom-f32.gguf",        "stablelm-parallel-f32.gguf",
-                                        "phi3-long-f32.gguf",    "nemotron-f32.gguf",
-                                        "qwen2moe-f32.gguf",     "llama-experts-f32.gguf",
-                                        "dots1-f32.gguf",        "lfm2-f32.gguf",
-                                        "qwen3next-f32.gguf",    "qwen35-f32.gguf",
-                                        "granitehybrid-f32.gguf"};
+    static const char *const names[] = {"gemma2-f32.gguf",        "gemma3-f32.gguf",
+                                        "olmo2-window-f32.gguf",  "cohere2-f32.gguf",
+                                        "refact-f32.gguf",        "phi2-f32.gguf",
+                                        "bloom-f32.gguf",         "stablelm-parallel-f32.gguf",
+                                        "phi3-long-f32.gguf",     "nemotron-f32.gguf",
+                                        "qwen2moe-f32.gguf",      "llama-experts-f32.gguf",
+                                        "dots1-f32.gguf",         "lfm2-f32.gguf",
+                                        "qwen3next-f32.gguf",     "qwen35-f32.gguf",
+                                        "granitehybrid-f32.gguf", "deepseek2-f32.gguf",
+                                        "minicpm3-f32.gguf",      "gpt-oss-f32.gguf",
+                                        "llama4-f32.gguf",        "apertus-f32.gguf"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         check_model(names[i], i % 2 ? KV_F32 : KV_F16);
@@ -231,6 +233,7 @@ static void test_wanted_rows(void **state)
     check_wanted("granitehybrid-f32.gguf");
     check_wanted("qwen3next-joint-f32.gguf");
     check_wanted("qwen35-f32.gguf");
+    check_wanted("deepseek2-f32.gguf");
 }
 
 int main(void)

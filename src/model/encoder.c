@@ -204,11 +204,13 @@ static bool set_up(struct model_encoder *e, struct model *model,
 }
 
 /* Texts are read piece by piece, each layer for all of them: a state that is passed on has no place
- * in that order. */
+ * in that order, and the attention over whole texts is the plain one. */
 static bool check_layers(const struct model *model, struct err *err)
 {
     for (uint32_t i = 0; i < model->h.layer_count; i++) {
-        if (model->h.layers[i].mixer != MIXER_ATTENTION || model->h.traits->has_query_gate) {
+        const struct layer_shape *layer = &model->h.layers[i];
+        if (layer->mixer != MIXER_ATTENTION || layer->chunk != 0 ||
+            model->h.traits->has_query_gate || model->h.traits->has_sinks) {
             return err_set(err, ERR_ARCH, "models of architecture %s cannot make vectors of texts",
                            model->h.traits->architecture);
         }

@@ -260,6 +260,10 @@ void model_activate_row(struct forward *f, size_t row)
         model_gelu_mul(f->k, x, z, y, dim);
     } else if (activation == ACT_RELU2) {
         model_relu2_mul(x, z, y, dim);
+    } else if (activation == ACT_XIELU) {
+        model_xielu(f->shape->xielu, up, y, dim);
+    } else if (activation == ACT_SWIGLU_CUT) {
+        model_swiglu_cut(f->k, y, up, y, dim);
     } else {
         assert(is_gated);
         f->k->silu_mul(x, z, y, dim);
@@ -278,9 +282,15 @@ static void cap_row(struct forward *f, size_t row)
 void model_multiply(struct forward *f, const float *x, size_t cols, const struct product *products,
                     size_t count)
 {
+    model_multiply_part(f, x, cols, cols, products, count);
+}
+
+void model_multiply_part(struct forward *f, const float *x, size_t stride, size_t cols,
+                         const struct product *products, size_t count)
+{
     struct activation act;
     bool is_quantized = false;
-    activation_init(&act, x, cols, f->row_count, cols, f->s->act);
+    activation_init(&act, x, stride, f->row_count, cols, f->s->act);
     for (size_t i = 0; i < count; i++) {
         enum dtype type = products[i].w->type;
         is_quantized |= type != DTYPE_F32 && type != DTYPE_F16 && type != DTYPE_BF16;
@@ -339,9 +349,8 @@ void model_mix_heads(struct forward *f)
 static void run_mixer(struct forward *f)
 {
     static void (*const mixers[MIXER_COUNT])(struct forward * f) = {
-        [MIXER_ATTENTION] = model_run_attention,
-        [MIXER_SHORT_CONV] = model_run_short_conv,
-        [MIXER_DELTA_NET] = model_run_delta_net,
+        [MIXER_ATTENTION] = model_run_attention,   [MIXER_LATENT] = model_run_latent,
+        [MIXER_SHORT_CONV] = model_run_short_conv, [MIXER_DELTA_NET] = model_run_delta_net,
         [MIXER_MAMBA2] = model_run_mamba2,
     };
     mixers[f->shape->mixer](f);

@@ -58,6 +58,10 @@ void model_each_row(struct forward *f, row_fn *fn, size_t width);
 void model_multiply(struct forward *f, const float *x, size_t cols, const struct product *products,
                     size_t count);
 
+/* The same of rows that are `stride` floats apart. */
+void model_multiply_part(struct forward *f, const float *x, size_t stride, size_t cols,
+                         const struct product *products, size_t count);
+
 struct product model_product(const struct matrix *w, float *y, const float *bias);
 
 /* gate = act(gate) * up, or act(up) without a gate. */
@@ -69,6 +73,7 @@ const float *model_block_input(const struct forward *f);
 /* ---- mixers: the block's input to s->norm ---- */
 
 void model_run_attention(struct forward *f);
+void model_run_latent(struct forward *f);
 void model_run_short_conv(struct forward *f);
 void model_run_delta_net(struct forward *f);
 void model_run_mamba2(struct forward *f);
@@ -93,6 +98,9 @@ void model_normalize(const struct forward *f, const float *x, const float *w, co
 /* cos and sin of a row ([rope dim / 2]), from a table that the model has. */
 void model_rope_row(const struct forward *f, size_t row, enum rope_table table, const float **cos,
                     const float **sin);
+
+/* Queries far behind the original context attend more sharply (Llama 4, Ministral 3). */
+void model_sharpen(const struct forward *f, float *q, size_t n, uint32_t pos);
 
 /* Finishes the queries of a row in place, and its keys and values in its page. */
 void model_store_row(struct forward *f, size_t row);

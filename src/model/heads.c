@@ -7,6 +7,9 @@
 #include "model/activate.h"
 #include "model/forward.h"
 
+/* Llama 4 of so many experts does not norm its heads. */
+enum { UNNORMED_EXPERTS = 128 };
+
 static void norm_heads(const struct forward *f, float *x, size_t heads, const float *norm,
                        const float *bias)
 {
@@ -14,7 +17,12 @@ static void norm_heads(const struct forward *f, float *x, size_t heads, const fl
     bool is_whole = kind == QK_WHOLE || kind == QK_WHOLE_MAYBE;
     size_t dim = f->shape->key_dim, width = is_whole ? heads * dim : dim,
            count = is_whole ? 1 : heads;
-    for (size_t i = 0; norm && i < count; i++) {
+    if (kind == QK_BARE) {
+        count = f->shape->turns && f->m->h.expert_count != UNNORMED_EXPERTS ? count : 0;
+    } else if (!norm) {
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
         const float *w = kind == QK_EACH_HEAD ? norm + i * width : norm;
         model_normalize(f, x + i * width, w, bias, x + i * width, width);
     }
@@ -52,14 +60,13 @@ static void shape_heads(const struct forward *f, size_t row, float *x, size_t he
     }
 }
 
-/* Queries far behind the original context attend more sharply (Llama 4, Ministral 3). */
-static void sharpen(const struct forward *f, float *q, size_t n, uint32_t pos)
+void model_sharpen(const struct forward *f, float *q, size_t n, uint32_t pos)
 {
     const struct hparams *h = &f->m->h;
-    if (h->temperature_scale == 0) {
+    if (h->temperature_scale == 0 || (h->traits->has_chunks && f->shape->turns)) {
         return;
     }
-    double turns = floor((double)pos / h->rope[ROPE_TABLE_MAIN].ctx_original);
+    double turns = floor(((double)pos + h->temperature_offset) / h->temperature_length);
     float factor = (float)(1 + h->temperature_scale * log(1 + turns));
     for (size_t i = 0; i < n; i++) {
         q[i] *= factor;
@@ -144,6 +151,6 @@ void model_store_row(struct forward *f, size_t row)
     if (h->clamp != 0) {
         model_clamp(v, kv_heads * shape->value_dim, (float)h->clamp);
     }
-    sharpen(f, q, heads * shape->key_dim, f->rows[row].pos);
+    model_sharpen(f, q, heads * shape->key_dim, f->rows[row].pos);
     model_store_keys(f, row, k, v);
 }

@@ -365,6 +365,61 @@ static void test_recurrences(void **state)
     expect_error("lfm2-f32.gguf", &c, ERR_ARCH, "blk.1.shortconv.conv.weight has no part");
 }
 
+/* Keys and tensors of latent attention, groups of experts, sinks and activations by layer. */
+static void test_newer_families(void **state)
+{
+    static const uint64_t thin[] = {16, 65}, few[] = {3, 1};
+    static const float reals[] = {1, NAN};
+    static const uint32_t numbers[] = {1, 1};
+    static const struct {
+        const char *name, *key;
+        uint64_t value;
+        const char *text;
+    } cases[] = {
+        {"deepseek2-f32.gguf", "deepseek2.attention.kv_lora_rank", 0, "kv_lora_rank is 0"},
+        {"deepseek2-f32.gguf", "deepseek2.attention.kv_lora_rank", 1u << 20, "kv_lora_rank is 10"},
+        {"deepseek2-f32.gguf", "deepseek2.attention.kv_lora_rank", 15, "8 x 16 x 3: 8 x 15 x 3 is"},
+        {"deepseek2-f32.gguf", "deepseek2.attention.q_lora_rank", 0, "attn_q.weight is missing"},
+        {"deepseek2-f32.gguf", "deepseek2.attention.q_lora_rank", 13, "24 x 14: 24 x 13 is needed"},
+        {"deepseek2-f32.gguf", "deepseek2.attention.key_length_mla", 4, "key_length_mla is 4"},
+        {"deepseek2-f32.gguf", "deepseek2.attention.key_length_mla", 13, "is needed"},
+        {"deepseek2-f32.gguf", "deepseek2.attention.value_length_mla", 11, "is needed"},
+        {"deepseek2-f32.gguf", "deepseek2.expert_group_count", 3, "expert_group_count is 3"},
+        {"deepseek2-f32.gguf", "deepseek2.expert_group_count", 8, "expert_group_count is 8"},
+        {"deepseek2-f32.gguf", "deepseek2.expert_group_used_count", 0, "group_used_count is 0"},
+        {"deepseek2-f32.gguf", "deepseek2.expert_group_used_count", 5, "group_used_count is 5"},
+        {"deepseek2-f32.gguf", "deepseek2.expert_group_used_count", 1, "too few experts"},
+        {"deepseek2-f32.gguf", "deepseek2.attention.head_count", 4, "is needed"},
+        {"deepseek2-joint-f32.gguf", "deepseek2.attention.value_length", 11, "is needed"},
+        {"gpt-oss-f32.gguf", "gpt-oss.attention.head_count", 2, "is needed"},
+        {"llama4-f32.gguf", "llama4.interleave_moe_layer_step", 0, "layer_step is 0"},
+        {"glm4moe-f32.gguf", "glm4moe.nextn_predict_layers", 2, "nextn_predict_layers is 2"},
+        {"bailingmoe2-f32.gguf", "bailingmoe2.expert_shared_feed_forward_length", 0, "length is 0"},
+        {"bailingmoe2-f32.gguf", "bailingmoe2.expert_shared_count", 1024, "is needed"},
+    };
+    struct gguf_value array = {
+        .kind = GGUF_ARRAY, .item_kind = GGUF_F32, .count = 2, .items = reals};
+    struct change c = {.tensor = "blk.0.attn_kv_b.weight", .dims = thin, .type = DTYPE_F32};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        expect_error_of(cases[i].name, cases[i].key, U64(cases[i].value), ERR_FORMAT,
+                        cases[i].text);
+    }
+    expect_error_of("apertus-f32.gguf", "xielu.alpha_n", array, ERR_FORMAT, "xielu.alpha_n is");
+    array.count = 1;
+    expect_error_of("apertus-f32.gguf", "xielu.beta", array, ERR_FORMAT, "xielu.beta is 1");
+    array = (struct gguf_value){
+        .kind = GGUF_ARRAY, .item_kind = GGUF_U32, .count = 2, .items = numbers};
+    expect_error_of("apertus-f32.gguf", "xielu.eps", array, ERR_FORMAT, "an array of real numbers");
+    expect_error("deepseek2-joint-f32.gguf", &c, ERR_FORMAT, "16 x 65: 16 x 54 is needed");
+    c = (struct change){.tensor = "blk.1.attn_v_b.weight", .drops = true};
+    expect_error("deepseek2-f32.gguf", &c, ERR_FORMAT, "tensor blk.1.attn_v_b.weight is missing");
+    c.tensor = "blk.0.attn_sinks.weight";
+    expect_error("gpt-oss-f32.gguf", &c, ERR_FORMAT, "tensor blk.0.attn_sinks.weight is missing");
+    c = (struct change){.tensor = "blk.0.attn_sinks.weight", .dims = few, .type = DTYPE_F32};
+    expect_error("gpt-oss-f32.gguf", &c, ERR_FORMAT, "has the shape 3 x 1: 4 is needed");
+}
+
 /* States are planned to the byte. */
 static void test_states(void **state)
 {
@@ -632,6 +687,7 @@ static void test_no_memory(void **state)
     fail_each_allocation("qwen3-f32.gguf");
     fail_each_allocation("qwen3moe-f32.gguf");
     fail_each_allocation("lfm2-f32.gguf");
+    fail_each_allocation("deepseek2-joint-f32.gguf");
 }
 
 static int make_temp(void **state)
@@ -651,23 +707,15 @@ static int drop_temp(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_missing_keys),
-        cmocka_unit_test(test_layer_arrays),
-        cmocka_unit_test(test_architectures),
-        cmocka_unit_test(test_tensors),
-        cmocka_unit_test(test_weights_not_finite),
-        cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_cache_defaults),
-        cmocka_unit_test(test_huge_context),
-        cmocka_unit_test(test_changed_file),
-        cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_experts),
-        cmocka_unit_test(test_recurrences),
-        cmocka_unit_test(test_states),
-        cmocka_unit_test(test_family_keys),
-        cmocka_unit_test(test_family_tensors),
-        cmocka_unit_test(test_learned_positions),
+        cmocka_unit_test(test_numbers),        cmocka_unit_test(test_missing_keys),
+        cmocka_unit_test(test_layer_arrays),   cmocka_unit_test(test_architectures),
+        cmocka_unit_test(test_tensors),        cmocka_unit_test(test_weights_not_finite),
+        cmocka_unit_test(test_memory),         cmocka_unit_test(test_cache_defaults),
+        cmocka_unit_test(test_huge_context),   cmocka_unit_test(test_changed_file),
+        cmocka_unit_test(test_no_memory),      cmocka_unit_test(test_experts),
+        cmocka_unit_test(test_recurrences),    cmocka_unit_test(test_newer_families),
+        cmocka_unit_test(test_states),         cmocka_unit_test(test_family_keys),
+        cmocka_unit_test(test_family_tensors), cmocka_unit_test(test_learned_positions),
     };
     return cmocka_run_group_tests(tests, make_temp, drop_temp);
 }

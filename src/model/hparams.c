@@ -179,19 +179,47 @@ static bool read_pooling(struct model_keys *r, struct hparams *h)
     return !r->failed;
 }
 
+/* What YaRN multiplies the scores of DeepSeek 2 by: the square of a logarithm of the extension. */
+static double yarn_sharpness(const struct rope_params *rope)
+{
+    bool is_yarn = rope->scaling == ROPE_SCALING_YARN && rope->ext_factor != 0;
+    if (!is_yarn || rope->factor <= 1) {
+        return 1;
+    }
+    double log_factor = log(rope->factor), plain = rope->log_mul != 0 ? 1 : 1 + 0.1 * log_factor;
+    double scale = rope->attn_factor * plain * (1 + 0.1 * rope->log_mul * log_factor);
+    return scale * scale;
+}
+
 static void set_default_scales(struct hparams *h)
 {
     const struct traits *t = h->traits;
     /* Gemma 2 and 3 of 27B scale scores by the width per head, which is not that of their heads. */
     bool is_wide = t->wide_scale_layers != 0 && h->layer_count == t->wide_scale_layers;
     double dim = is_wide ? floor((double)h->embed_dim / h->layers[0].head_count) : h->key_dim;
+    if (h->latent.rank != 0) {
+        dim = (double)h->latent.nope_dim + h->latent.rope_dim;
+    }
     h->attn_scale = 1 / sqrt(dim > 0 ? dim : 1);
+    h->attn_scale *= t->has_yarn_scores ? yarn_sharpness(&h->rope[ROPE_TABLE_MAIN]) : 1;
     h->embed_scale = t->has_root_embedding ? sqrt((double)h->embed_dim) : 1;
     if (t->embed_scale > 0) {
         h->embed_scale = (double)t->embed_scale;
         h->residual_scale = (double)t->residual_scale / sqrt((double)h->layer_count);
         h->logit_scale = h->embed_dim / (double)t->logit_width;
     }
+}
+
+static bool read_xielu(struct model_keys *r, struct hparams *h)
+{
+    static const char *const names[] = {"alpha_n", "alpha_p", "beta", "eps"};
+    struct model_keys own = {.gguf = r->gguf, .architecture = "xielu", .err = r->err};
+    for (int i = 0; i < 4 && h->traits->activation == ACT_XIELU; i++) {
+        model_key_need_reals(&own, names[i], h->layer_count, &h->layers[0].xielu[i],
+                             sizeof h->layers[0], -1e9, 1e9);
+    }
+    r->failed |= own.failed;
+    return !r->failed;
 }
 
 static bool read_caps(struct model_keys *r, struct hparams *h)
@@ -241,7 +269,9 @@ static bool read_scales(struct model_keys *r, struct hparams *h)
         }
     }
     if (h->traits->has_temperature) {
+        h->temperature_length = h->rope[ROPE_TABLE_MAIN].ctx_original;
         model_key_real(r, "attention.temperature_scale", &h->temperature_scale, -1e9, 1e9);
+        model_key_u32(r, "attention.temperature_length", &h->temperature_length, 1, MODEL_CTX_MAX);
     }
     return !r->failed;
 }
@@ -301,7 +331,7 @@ bool model_hparams_read(struct hparams *h, const struct gguf *gguf, struct err *
         !read_head_dim(&r, h, "attention.value_length", &h->value_dim) ||
         !model_hparams_rope(&r, h) || !model_hparams_mixers(&r, h) ||
         !model_hparams_windows(&r, h) || !find_max(&r, h) || !read_caps(&r, h) ||
-        !model_hparams_experts(&r, h) || !refuse_unknown(&r, h)) {
+        !read_xielu(&r, h) || !model_hparams_experts(&r, h) || !refuse_unknown(&r, h)) {
         return false;
     }
     read_vocab_count(&r, h);

@@ -22,7 +22,8 @@ enum {
     MODEL_WIDTH_MAX = 1 << 24, /* embedding, feed-forward, heads * head_dim */
     MODEL_CTX_MAX = INT32_MAX,
     MODEL_EXPERTS_MAX = 1024,
-    MODEL_CONV_MAX = 64, /* taps of a convolution over positions */
+    MODEL_CONV_MAX = 64,       /* taps of a convolution over positions */
+    MODEL_CHUNK_TOKENS = 8192, /* of Llama 4 */
 };
 
 enum rope_scaling { ROPE_SCALING_NONE, ROPE_SCALING_LINEAR, ROPE_SCALING_YARN };
@@ -40,7 +41,7 @@ struct rope_params {
     double attn_factor;    /* multiplies cos and sin */
     uint32_t ctx_original; /* YaRN: the context before the extension */
     double ext_factor;     /* YaRN: 1 unless the file says */
-    double beta_fast, beta_slow, log_mul;
+    double beta_fast, beta_slow, log_mul, mul;
 };
 
 struct layer_shape {
@@ -50,6 +51,8 @@ struct layer_shape {
     /* A row sees so many positions, itself included; 0: all. In an encoder: half as many in each
      * direction, and itself. */
     uint32_t window;
+    uint32_t chunk;  /* or only those of its own chunk of so many; 0: all */
+    double xielu[4]; /* alpha_n, alpha_p, beta, eps */
     bool has_experts;
     bool turns; /* its heads are rotated, by this table: */
     enum rope_table table;
@@ -62,6 +65,14 @@ struct recurrence {
     uint32_t taps, channels; /* 0: no layer has one */
     uint32_t heads, groups, key_dim, value_dim;
     uint32_t inner; /* heads * value_dim */
+};
+
+/* Latent attention: queries may pass a bottleneck, keys and values come from one latent vector and
+ * a rotated part that all heads share. */
+struct latent {
+    uint32_t query_rank; /* 0: queries come from the input itself */
+    uint32_t rank, rope_dim;
+    uint32_t nope_dim, value_dim; /* of one head */
 };
 
 struct hparams {
@@ -80,10 +91,11 @@ struct hparams {
     double score_cap, logit_cap;                     /* soft caps: c tanh(x / c); 0: none */
     double clamp;                                    /* of q, k and v; 0: none */
     double alibi_bias; /* head h of n adds -slope(h, n, this) * distance to its scores; 0: none */
-    /* Queries are multiplied by 1 + scale * ln(1 + floor(pos / rope ctx_original)). */
+    /* Queries are multiplied by 1 + scale * ln(1 + floor((pos + offset) / length)). */
     double temperature_scale; /* 0: none */
-    bool is_causal;           /* a row sees only what stands before it, and itself */
-    enum pooling pooling;     /* as the key says, else the mean: */
+    uint32_t temperature_length, temperature_offset;
+    bool is_causal;       /* a row sees only what stands before it, and itself */
+    enum pooling pooling; /* as the key says, else the mean: */
     bool has_pooling_key;
     /* 0 without experts. Every row takes `used` of them, and the shared one if it has a width. */
     uint32_t expert_count, expert_used, expert_ffn_dim, shared_ffn_dim;
@@ -93,6 +105,7 @@ struct hparams {
     uint32_t expert_groups, expert_groups_used;
     double expert_scale; /* of the sum of the chosen ones; 1 without */
     struct recurrence recurrence;
+    struct latent latent;
     struct layer_shape max; /* over layers, each by itself */
     struct layer_shape layers[MODEL_LAYERS_MAX];
 };

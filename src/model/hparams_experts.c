@@ -26,12 +26,18 @@ static bool read_shared(struct model_keys *r, struct hparams *h, uint32_t dense)
     enum shared_expert shared = h->traits->shared;
     bool is_always = shared == SHARED_GATED || shared == SHARED_DENSE;
     uint32_t count = 0;
-    if (shared == SHARED_COUNT) {
+    if (shared == SHARED_SAME) {
+        h->shared_ffn_dim = h->expert_ffn_dim;
+    } else if (shared == SHARED_COUNT || shared == SHARED_COUNT_KEY) {
+        uint32_t each = h->expert_ffn_dim;
+        if (shared == SHARED_COUNT_KEY) {
+            model_key_u32(r, "expert_shared_feed_forward_length", &each, 1, MODEL_WIDTH_MAX);
+        }
         model_key_need_u32(r, "expert_shared_count", &count, 0, MODEL_EXPERTS_MAX);
-        if (!r->failed && (uint64_t)count * h->expert_ffn_dim > MODEL_WIDTH_MAX) {
+        if (!r->failed && (uint64_t)count * each > MODEL_WIDTH_MAX) {
             return model_key_fail(r, count, "the shared expert is too wide");
         }
-        h->shared_ffn_dim = count * h->expert_ffn_dim;
+        h->shared_ffn_dim = count * each;
     } else if (shared != SHARED_NONE) {
         h->shared_ffn_dim = is_always ? dense : 0;
         model_key_u32(r, "expert_shared_feed_forward_length", &h->shared_ffn_dim, is_always,

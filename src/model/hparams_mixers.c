@@ -49,6 +49,39 @@ static bool read_recurrence(struct model_keys *r, struct hparams *h)
     return !r->failed;
 }
 
+/* ---- latent attention ---- */
+
+/* Files with K and V apart give the sizes of a head in the cache as key_length and value_length,
+ * and those of the definition under other names. */
+static bool read_latent(struct model_keys *r, struct hparams *h)
+{
+    struct latent *l = &h->latent;
+    uint32_t key_dim = h->key_dim;
+    l->value_dim = h->value_dim;
+    l->rope_dim = h->rope[ROPE_TABLE_MAIN].dim;
+    model_key_u32(r, "attention.q_lora_rank", &l->query_rank, 0, MODEL_WIDTH_MAX);
+    model_key_need_u32(r, "attention.kv_lora_rank", &l->rank, 1, MODEL_HEAD_DIM_MAX);
+    model_key_u32(r, "attention.value_length_mla", &l->value_dim, 1, MODEL_HEAD_DIM_MAX);
+    model_key_u32(r, "attention.key_length_mla", &key_dim, 1, MODEL_HEAD_DIM_MAX);
+    if (!r->failed && key_dim <= l->rope_dim) {
+        return model_key_fail(r, key_dim, "must be more than rope.dimension_count");
+    }
+    l->nope_dim = key_dim - l->rope_dim;
+    for (uint32_t i = 0; i < h->layer_count; i++) {
+        struct layer_shape *layer = &h->layers[i];
+        layer->mixer = MIXER_LATENT;
+        layer->kv_head_count = 1;
+        layer->key_dim = l->rank + l->rope_dim;
+        layer->value_dim = l->rank;
+        if ((uint64_t)layer->head_count * (key_dim > l->value_dim ? key_dim : l->value_dim) >
+            MODEL_WIDTH_MAX) {
+            return fail_sizes(r, "attention.head_count", layer->head_count,
+                              "the heads are too many for their size");
+        }
+    }
+    return !r->failed;
+}
+
 bool model_hparams_mixers(struct model_keys *r, struct hparams *h)
 {
     const struct traits *t = h->traits;
@@ -56,6 +89,9 @@ bool model_hparams_mixers(struct model_keys *r, struct hparams *h)
     if (t->has_query_gate && h->value_dim != h->key_dim) {
         return fail_sizes(r, "attention.value_length", h->value_dim,
                           "must be attention.key_length, since queries are gated");
+    }
+    if (t->mixer == MIXER_LATENT) {
+        return read_latent(r, h);
     }
     if (t->mixer != MIXER_ATTENTION && !read_recurrence(r, h)) {
         return false;
@@ -88,6 +124,13 @@ void model_mixer_widths(const struct hparams *h, const struct layer_shape *shape
         widths[i] = 0;
     }
     switch (shape->mixer) {
+    case MIXER_LATENT: /* bottleneck; queries, or what heads give; the latent and the shared key */
+        widths[0] = h->latent.query_rank;
+        widths[1] = shape->head_count * ((uint64_t)h->latent.nope_dim + h->latent.rope_dim);
+        widths[2] = shape->head_count * (uint64_t)h->latent.value_dim;
+        widths[1] = widths[1] > widths[2] ? widths[1] : widths[2];
+        widths[2] = shape->key_dim;
+        return;
     case MIXER_SHORT_CONV: /* two gates and the input */
         widths[0] = 3 * (uint64_t)h->embed_dim;
         return;
@@ -120,6 +163,7 @@ uint64_t model_mix_floats(const struct hparams *h, const struct layer_shape *sha
     case MIXER_MAMBA2:
         return h->recurrence.inner;
     case MIXER_ATTENTION:
+    case MIXER_LATENT:
     case MIXER_COUNT:
         break;
     }
@@ -135,7 +179,7 @@ uint32_t model_rope_pairs(const struct hparams *h)
 uint64_t model_state_floats(const struct hparams *h, const struct layer_shape *shape)
 {
     const struct recurrence *rec = &h->recurrence;
-    if (shape->mixer == MIXER_ATTENTION) {
+    if (shape->mixer == MIXER_ATTENTION || shape->mixer == MIXER_LATENT) {
         return 0;
     }
     return (rec->taps - 1) * (uint64_t)rec->channels + (uint64_t)rec->inner * rec->key_dim;

@@ -37,6 +37,10 @@ static bool read_rope_scaling(struct model_keys *r, struct hparams *h)
     model_key_real(r, "rope.scaling.yarn_beta_fast", &rope->beta_fast, 1e-9, 1e9);
     model_key_real(r, "rope.scaling.yarn_beta_slow", &rope->beta_slow, 1e-9, 1e9);
     model_key_real(r, "rope.scaling.yarn_log_multiplier", &rope->log_mul, -1e9, 1e9);
+    if (h->traits->has_yarn_scores && rope->log_mul != 0) {
+        rope->log_mul *= 10; /* its files have a tenth of it, and both logarithms the same weight */
+        rope->mul = rope->log_mul;
+    }
     rope->ctx_original = h->ctx_train_tokens;
     model_key_u32(r, "rope.scaling.original_context_length", &rope->ctx_original, 0, MODEL_CTX_MAX);
     if (rope->ctx_original == 0) {
@@ -66,7 +70,8 @@ bool model_hparams_rope(struct model_keys *r, struct hparams *h)
                                  .attn_factor = 1,
                                  .ext_factor = 1,
                                  .beta_fast = 32,
-                                 .beta_slow = 1};
+                                 .beta_slow = 1,
+                                 .mul = 1};
     if (h->traits->rope == ROPE_NONE) {
         return true;
     }
@@ -132,6 +137,22 @@ static bool read_window_rope(struct model_keys *r, struct hparams *h)
     return !r->failed;
 }
 
+/* Llama 4: what would be windows are chunks, and a window of 0 says that there are none. */
+static void make_chunks(struct hparams *h, uint32_t window)
+{
+    if (window != 0) {
+        h->temperature_scale = 0.1;
+        h->temperature_length = MODEL_CHUNK_TOKENS;
+        h->temperature_offset = 1;
+    }
+    for (uint32_t i = 0; i < h->layer_count; i++) {
+        struct layer_shape *layer = &h->layers[i];
+        layer->chunk = layer->window != 0 ? MODEL_CHUNK_TOKENS : 0;
+        layer->window = 0;
+        layer->turns |= window == 0;
+    }
+}
+
 bool model_hparams_windows(struct model_keys *r, struct hparams *h)
 {
     const struct traits *t = h->traits;
@@ -148,6 +169,9 @@ bool model_hparams_windows(struct model_keys *r, struct hparams *h)
             h->has_two_tables && layer->window != 0 ? ROPE_TABLE_WINDOW : ROPE_TABLE_MAIN;
         layer->turns = t->rope != ROPE_NONE && !(t->rope_layers == ROPE_NOT_FOURTH && i % 4 == 3) &&
                        !(t->rope_layers == ROPE_WINDOW_LAYERS && window != 0 && layer->window == 0);
+    }
+    if (t->has_chunks) {
+        make_chunks(h, window);
     }
     return !r->failed;
 }

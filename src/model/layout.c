@@ -87,6 +87,16 @@ static bool place_rows(struct placer *p, enum weight_kind kind, const struct ggu
         matrix_init(slot, tensor->type, row_count, tensor->dims[0], NULL);
         l->read_bytes += bytes;
         l->macs += elements;
+    } else if (kind == WEIGHT_TURNED) {
+        if (!codec_can_decode(tensor->type)) {
+            return fail_type(p, tensor, codec_can_decode);
+        }
+        if (!matrix_bytes(DTYPE_F32, tensor->dims[0], row_count, &bytes)) {
+            return err_set_memory(p->err, UINT64_MAX);
+        }
+        matrix_init(slot, DTYPE_F32, tensor->dims[0], row_count, NULL);
+        l->read_bytes += bytes;
+        l->macs += elements;
     } else {
         if (!codec_can_decode(tensor->type)) {
             return fail_type(p, tensor, codec_can_decode);
@@ -284,11 +294,73 @@ static bool take_joint_inputs(struct placer *p, const struct hparams *h, uint32_
                 &p->layout->weights.layers[index].mix_in);
 }
 
+/* The halves of each head: K turned, so that it takes a query to the latent space, and V. */
+static bool take_joint_heads(struct placer *p, const struct hparams *h, uint32_t index,
+                             const struct gguf_tensor *tensor)
+{
+    const struct latent *l = &h->latent;
+    const uint32_t heads = h->layers[index].head_count;
+    const uint64_t each = (uint64_t)l->nope_dim + l->value_dim;
+    struct layer *layer = &p->layout->weights.layers[index];
+    bool ok = check_shape(p, tensor, l->rank, each * heads, false);
+    for (uint32_t i = 0; i < heads && ok; i++) {
+        ok = place_rows(p, WEIGHT_TURNED, tensor, i * each, l->nope_dim, &layer->k_up[i]) &&
+             place_rows(p, WEIGHT_MATRIX, tensor, i * each + l->nope_dim, l->value_dim,
+                        &layer->v_up[i]);
+    }
+    return ok;
+}
+
+/* A tensor with three dimensions: a matrix for each head. */
+static bool take_heads(struct placer *p, uint32_t index, const char *part, uint64_t cols,
+                       uint64_t rows, uint32_t heads, struct matrix *out)
+{
+    char name[64], wanted[96];
+    snprintf(name, sizeof name, "blk.%u.%s.weight", index, part);
+    const struct gguf_tensor *tensor = gguf_find_tensor(p->gguf, str_of(name));
+    if (!tensor) {
+        return fail_missing(p, name);
+    }
+    if (tensor->dims[0] != cols || tensor->dims[1] != rows || tensor->dims[2] != heads ||
+        tensor->dims[3] != 1) {
+        snprintf(wanted, sizeof wanted, "%" PRIu64 " x %" PRIu64 " x %u", cols, rows, heads);
+        return fail_shape(p, tensor, wanted);
+    }
+    for (uint32_t i = 0; i < heads; i++) {
+        if (!place_rows(p, WEIGHT_MATRIX, tensor, i * rows, rows, &out[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool take_latent(struct placer *p, const struct hparams *h, uint32_t index)
+{
+    const struct latent *l = &h->latent;
+    const uint32_t heads = h->layers[index].head_count;
+    struct weights *w = &p->layout->weights;
+    struct layer *layer = &w->layers[index];
+    char name[64];
+    if (h->layers[index].mixer != MIXER_LATENT) {
+        return true;
+    }
+    layer->k_up = w->heads + 2 * (size_t)index * h->max.head_count;
+    layer->v_up = layer->k_up + heads;
+    snprintf(name, sizeof name, "blk.%u.attn_kv_b.weight", index);
+    const struct gguf_tensor *joint = gguf_find_tensor(p->gguf, str_of(name));
+    if (joint) {
+        return take_joint_heads(p, h, index, joint);
+    }
+    return take_heads(p, index, "attn_k_b", l->nope_dim, l->rank, heads, layer->k_up) &&
+           take_heads(p, index, "attn_v_b", l->rank, l->value_dim, heads, layer->v_up);
+}
+
 static bool take_layer(struct placer *p, const struct hparams *h, uint32_t index)
 {
     struct layer *layer = &p->layout->weights.layers[index];
     if (!take_fused_qkv(p, h, index, layer) || !take_fused_up(p, h, index, layer) ||
-        !take_experts(p, h, index) || !take_joint_inputs(p, h, index)) {
+        !take_experts(p, h, index) || !take_latent(p, h, index) ||
+        !take_joint_inputs(p, h, index)) {
         return false;
     }
     struct layer_facts facts = {
@@ -516,14 +588,20 @@ bool model_layout_init(struct layout *layout, struct hparams *h, const struct gg
     while (model_slot_at(slots)) {
         slots++;
     }
-    size_t items_max = (size_t)h->layer_count * (slots + 4 + 3 * (size_t)h->expert_count) + 32;
+    const size_t heads = h->latent.rank != 0 ? h->max.head_count : 0;
+    size_t items_max =
+        (size_t)h->layer_count * (slots + 4 + 3 * (size_t)h->expert_count + 2 * heads) + 32;
 
     layout->items = MEM_ARRAY(struct weight_item, items_max);
     w->layers = MEM_ARRAY(struct layer, h->layer_count);
     if (h->expert_count != 0) {
         w->experts = MEM_ARRAY(struct expert, (size_t)h->layer_count * h->expert_count);
     }
-    if (!layout->items || !w->layers || (h->expert_count != 0 && !w->experts)) {
+    if (heads != 0) {
+        w->heads = MEM_ARRAY(struct matrix, (size_t)h->layer_count * 2 * heads);
+    }
+    if ((heads != 0 && !w->heads) || !layout->items || !w->layers ||
+        (h->expert_count != 0 && !w->experts)) {
         err_set_memory(err, items_max * sizeof *layout->items);
         model_layout_deinit(layout);
         return false;
@@ -545,5 +623,6 @@ void model_layout_deinit(struct layout *layout)
     mem_free(layout->items);
     mem_free(layout->weights.layers);
     mem_free(layout->weights.experts);
+    mem_free(layout->weights.heads);
     *layout = (struct layout){0};
 }

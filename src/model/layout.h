@@ -37,6 +37,7 @@ struct layer {
     const float *attn_post_norm, *ffn_post_norm, *attn_post_norm_bias, *ffn_post_norm_bias;
     const float *q_norm, *k_norm; /* see qk_norm of the family; or NULL */
     const float *q_norm_bias, *k_norm_bias;
+    const float *sinks; /* [head_count] or NULL */
     const float *q_bias, *k_bias, *v_bias, *out_bias, *gate_bias, *up_bias,
         *down_bias; /* or NULL */
     /* With experts: the rows of the router are theirs; gate, up and down above are the shared
@@ -47,6 +48,11 @@ struct layer {
     const float *router_bias;                           /* [expert_count], of the choice; or NULL */
     const float *score_bias;                            /* [expert_count], of the scores; or NULL */
     const float *gate_biases, *up_biases, *down_biases; /* [expert_count][...] or NULL */
+    /* Of latent attention: q may come from the bottleneck q_down; keys and values of all heads from
+     * kv_down. [head_count] matrices, in struct weights. */
+    struct matrix q_down, kv_down;
+    const float *q_down_norm, *kv_down_norm;
+    struct matrix *k_up, *v_up; /* query to latent, latent to value */
     /* Of a layer that passes on a state, and its output matrix is `out`: */
     struct matrix mix_in, mix_gate, mix_rates, mix_decay;
     const float *conv, *conv_bias;         /* [channels][taps], [channels] or NULL */
@@ -70,6 +76,7 @@ struct head {
 struct weights {
     struct layer *layers;   /* owned */
     struct expert *experts; /* owned; [layers][expert_count] or NULL */
+    struct matrix *heads;   /* owned; [layers][2][head_count] of latent attention or NULL */
     const float *output_norm, *output_norm_bias, *output_bias;
     const float *embed_norm, *embed_norm_bias; /* or NULL */
     /* [rope dim / 2] or NULL; short and long for contexts up to ctx_original and beyond. */

@@ -39,11 +39,38 @@ struct loading {
 
 /* ---- one piece ---- */
 
-static void store_piece(const struct piece *piece, uint8_t *base, const unsigned char *source)
+/* The transpose of the item's rows, packed as float. */
+static bool store_turned(const struct weight_item *item, uint8_t *to, const unsigned char *source,
+                         struct err *err)
+{
+    const struct matrix *matrix = item->slot;
+    const struct gguf_tensor *tensor = item->tensor;
+    size_t rows = matrix->rows, cols = matrix->cols; /* those of the result */
+    float *row = mem_alloc(rows, sizeof *row), *turned = mem_alloc(rows * cols, sizeof *turned);
+    bool ok = row && turned;
+    for (size_t c = 0; c < cols && ok; c++) {
+        codec_decode_row(tensor->type, source + c * tensor->row_bytes, row, rows);
+        for (size_t r = 0; r < rows; r++) {
+            turned[r * cols + c] = row[r];
+        }
+    }
+    if (ok) {
+        matrix_pack(matrix, 0, (rows + MATRIX_PANEL_ROWS - 1) / MATRIX_PANEL_ROWS, turned, to);
+    }
+    mem_free(row);
+    mem_free(turned);
+    return ok || err_set_memory(err, rows * (cols + 1) * sizeof(float));
+}
+
+static bool store_piece(const struct piece *piece, uint8_t *base, const unsigned char *source,
+                        struct err *err)
 {
     const struct weight_item *item = piece->item;
     const struct gguf_tensor *tensor = item->tensor;
     uint8_t *to = base + item->at;
+    if (item->kind == WEIGHT_TURNED) {
+        return store_turned(item, to, source, err);
+    }
     if (item->kind == WEIGHT_MATRIX) {
         size_t panel = piece->row / MATRIX_PANEL_ROWS;
         size_t panels = (piece->count + MATRIX_PANEL_ROWS - 1) / MATRIX_PANEL_ROWS;
@@ -57,6 +84,7 @@ static void store_piece(const struct piece *piece, uint8_t *base, const unsigned
                              tensor->dims[0]);
         }
     }
+    return true;
 }
 
 static void run_piece(void *arg, size_t index, size_t thread)
@@ -72,8 +100,8 @@ static void run_piece(void *arg, size_t index, size_t thread)
     bool ok = gguf_rows_open(l->gguf, piece->item->tensor, piece->item->row + piece->row,
                              piece->count, &map, &err);
     if (ok) {
-        store_piece(piece, l->model->weights, map.ptr);
-        if (os_map_is_lost(&map)) {
+        ok = store_piece(piece, l->model->weights, map.ptr, &err);
+        if (ok && os_map_is_lost(&map)) {
             ok = err_set(&err, ERR_FORMAT, "the file became shorter while it was read");
         }
         os_map_close(&map);
@@ -108,6 +136,7 @@ static bool add_item(struct loading *l, const struct weight_item *item)
     const struct gguf_tensor *tensor = item->tensor;
     uint64_t step = PIECE_BYTES / (tensor->row_bytes + 1) / MATRIX_PANEL_ROWS * MATRIX_PANEL_ROWS;
     step = step < MATRIX_PANEL_ROWS ? MATRIX_PANEL_ROWS : step;
+    step = item->kind == WEIGHT_TURNED ? item->row_count : step;
     for (uint64_t row = 0; row < item->row_count; row += step) {
         uint64_t left = item->row_count - row;
         l->pieces[l->piece_count++] =
@@ -145,7 +174,7 @@ static void bind_items(struct model *m)
     for (size_t i = 0; i < m->layout.item_count; i++) {
         const struct weight_item *item = &m->layout.items[i];
         uint8_t *at = m->weights + item->at;
-        if (item->kind == WEIGHT_MATRIX) {
+        if (item->kind == WEIGHT_MATRIX || item->kind == WEIGHT_TURNED) {
             struct matrix *matrix = item->slot;
             matrix_init(matrix, matrix->type, matrix->rows, matrix->cols, at);
         } else if (item->kind == WEIGHT_ROWS) {

@@ -36,7 +36,7 @@ void model_rope_init(const struct rope_params *p, const float *factors, double *
     }
     *magnitude = p->attn_factor;
     if (is_yarn) {
-        *magnitude *= yarn_magnitude(p->factor, 1);
+        *magnitude *= yarn_magnitude(p->factor, p->mul);
         if (p->log_mul != 0) {
             *magnitude /= yarn_magnitude(p->factor, p->log_mul);
         }

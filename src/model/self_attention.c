@@ -28,6 +28,8 @@ void model_attend(struct forward *f)
         .cap = (float)m->h.score_cap,
         .alibi_bias = (float)m->h.alibi_bias,
         .window = shape->window,
+        .chunk = shape->chunk,
+        .sinks = f->layer->sinks,
         .seqs = f->batch->seqs,
         .rows = f->rows,
         .row_count = f->row_count,

@@ -55,6 +55,14 @@ static const struct slot slots[] = {
     VECTOR("post_ffw_norm.weight", ffn_post_norm, W_EMBED, POST_NORM),
     VECTOR("layer_output_norm.weight", ffn_post_norm, W_EMBED, SUM_NORM),
     VECTOR("layer_output_norm.bias", ffn_post_norm_bias, W_EMBED, SUM_NORM),
+    VECTOR("attn_sinks.weight", sinks, W_SINKS, SINKS),
+    MATRIX("attn_q.weight", q, W_EMBED, W_LATENT_Q, LATENT_DIRECT),
+    MATRIX("attn_q_a.weight", q_down, W_EMBED, W_QUERY_RANK, LATENT_NARROW),
+    VECTOR("attn_q_a_norm.weight", q_down_norm, W_QUERY_RANK, LATENT_NARROW),
+    MATRIX("attn_q_b.weight", q, W_QUERY_RANK, W_LATENT_Q, LATENT_NARROW),
+    MATRIX("attn_kv_a_mqa.weight", kv_down, W_EMBED, W_LATENT, LATENT),
+    VECTOR("attn_kv_a_norm.weight", kv_down_norm, W_RANK, LATENT),
+    MATRIX("attn_output.weight", out, W_LATENT_MIX, W_EMBED, LATENT),
     MATRIX("shortconv.in_proj.weight", mix_in, W_EMBED, W_PROJECTION, SHORT_CONV),
     ROWS("shortconv.conv.weight", conv, W_TAPS, W_CONV, SHORT_CONV),
     MATRIX("shortconv.out_proj.weight", out, W_EMBED, W_EMBED, SHORT_CONV),
@@ -113,11 +121,19 @@ static enum taking mixer_taking(enum presence presence, const struct hparams *h,
     case SPLIT_BIAS:
         return is_attention && !facts->is_fused ? TAKE_IF_THERE : TAKE_NOT;
     case QK_NORM:
-        return !is_attention || t->qk_norm == QK_NONE            ? TAKE_NOT
-               : t->qk_norm == QK_HEAD || t->qk_norm == QK_WHOLE ? TAKE_ALWAYS
-                                                                 : TAKE_IF_THERE;
+        return !is_attention || t->qk_norm == QK_NONE || t->qk_norm == QK_BARE ? TAKE_NOT
+               : t->qk_norm == QK_HEAD || t->qk_norm == QK_WHOLE               ? TAKE_ALWAYS
+                                                                               : TAKE_IF_THERE;
     case QK_NORM_BIAS:
         return is_attention && t->qk_norm == QK_WHOLE_MAYBE ? TAKE_IF_THERE : TAKE_NOT;
+    case SINKS:
+        return t->has_sinks ? TAKE_ALWAYS : TAKE_NOT;
+    case LATENT:
+        return shape->mixer == MIXER_LATENT ? TAKE_ALWAYS : TAKE_NOT;
+    case LATENT_DIRECT:
+        return shape->mixer == MIXER_LATENT && h->latent.query_rank == 0 ? TAKE_ALWAYS : TAKE_NOT;
+    case LATENT_NARROW:
+        return shape->mixer == MIXER_LATENT && h->latent.query_rank != 0 ? TAKE_ALWAYS : TAKE_NOT;
     case SHORT_CONV:
         return shape->mixer == MIXER_SHORT_CONV ? TAKE_ALWAYS : TAKE_NOT;
     case SSM:
@@ -227,11 +243,25 @@ uint64_t model_slot_width(enum width width, const struct hparams *h,
     case W_SHARED:
         return h->shared_ffn_dim;
     case W_QNORM:
-        return h->traits->qk_norm == QK_HEAD ? shape->key_dim
-                                             : (uint64_t)shape->head_count * shape->key_dim;
+        return h->traits->qk_norm == QK_HEAD || h->traits->qk_norm == QK_HEAD_MAYBE
+                   ? shape->key_dim
+                   : (uint64_t)shape->head_count * shape->key_dim;
     case W_KNORM:
-        return h->traits->qk_norm == QK_HEAD ? shape->key_dim
-                                             : (uint64_t)shape->kv_head_count * shape->key_dim;
+        return h->traits->qk_norm == QK_HEAD || h->traits->qk_norm == QK_HEAD_MAYBE
+                   ? shape->key_dim
+                   : (uint64_t)shape->kv_head_count * shape->key_dim;
+    case W_SINKS:
+        return shape->head_count;
+    case W_LATENT_Q:
+        return shape->head_count * ((uint64_t)h->latent.nope_dim + h->latent.rope_dim);
+    case W_LATENT_MIX:
+        return shape->head_count * (uint64_t)h->latent.value_dim;
+    case W_QUERY_RANK:
+        return h->latent.query_rank;
+    case W_RANK:
+        return h->latent.rank;
+    case W_LATENT:
+        return (uint64_t)h->latent.rank + h->latent.rope_dim;
     case W_TAPS:
         return rec->taps;
     case W_CONV:

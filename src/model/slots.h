@@ -8,7 +8,7 @@
 
 #include "model/hparams.h"
 
-enum weight_kind { WEIGHT_MATRIX, WEIGHT_VECTOR, WEIGHT_ROWS };
+enum weight_kind { WEIGHT_MATRIX, WEIGHT_VECTOR, WEIGHT_ROWS, WEIGHT_TURNED /* matrix, as F32 */ };
 
 enum width {
     W_ONE,
@@ -21,10 +21,17 @@ enum width {
     W_QNORM,
     W_KNORM,
     W_EXPERTS,
+    W_SINKS,
     W_SHARED,
     W_EXPERT_FFN,
     W_ALL_FFN, /* of all experts */
     W_ALL_EMBED,
+    /* of latent attention */
+    W_LATENT_Q,   /* all queries */
+    W_LATENT_MIX, /* what all heads give */
+    W_QUERY_RANK,
+    W_RANK,
+    W_LATENT, /* rank and the shared key */
     /* of a recurrence */
     W_TAPS,
     W_CONV, /* taps for each channel */
@@ -64,6 +71,10 @@ enum presence {
     SHARED_GATE,
     ROUTER_BIAS,
     EXPERT_BIAS,
+    SINKS,
+    LATENT,
+    LATENT_DIRECT, /* queries come from the input itself, or: */
+    LATENT_NARROW,
     SHORT_CONV,
     SSM, /* the delta net and Mamba 2 */
     DELTA_NET,

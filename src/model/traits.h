@@ -45,12 +45,20 @@ enum norm_place {
 enum qk_norm {
     QK_NONE,
     QK_HEAD,       /* every head by the same weights */
+    QK_HEAD_MAYBE, /* if the file has them */
+    QK_BARE,       /* every head, without weights, where it turns; not with 128 experts (Llama 4) */
     QK_EACH_HEAD,  /* every head by its own, if the file has them */
     QK_WHOLE,      /* all heads as one vector */
     QK_WHOLE_MAYBE /* if the file has them */
 };
 
-enum ffn_act { ACT_SILU, ACT_GELU, ACT_RELU2 };
+enum ffn_act {
+    ACT_SILU,
+    ACT_GELU,
+    ACT_RELU2,
+    ACT_XIELU,      /* with numbers for each layer, xielu.* (Apertus) */
+    ACT_SWIGLU_CUT, /* x / (1 + exp(-1.702 x)) (1 + up), both cut at 7 (gpt-oss) */
+};
 
 enum ffn_gate {
     GATE_OWN,   /* down(act(gate x) * (up x)) */
@@ -76,15 +84,18 @@ enum experts {
 /* One more expert that every row takes. */
 enum shared_expert {
     SHARED_NONE,
-    SHARED_KEY,   /* if expert_shared_feed_forward_length says so */
-    SHARED_GATED, /* always, times sigmoid(w x) */
-    SHARED_DENSE, /* always; of the dense width unless the key says so */
-    SHARED_COUNT, /* expert_shared_count times the width of the others */
+    SHARED_KEY,       /* if expert_shared_feed_forward_length says so */
+    SHARED_GATED,     /* always, times sigmoid(w x) */
+    SHARED_DENSE,     /* always; of the dense width unless the key says so */
+    SHARED_COUNT,     /* expert_shared_count times the width of the others */
+    SHARED_COUNT_KEY, /* or times expert_shared_feed_forward_length */
+    SHARED_SAME,      /* always, of the width of the others */
 };
 
 /* What mixes the positions of a sequence in a layer. */
 enum mixer {
     MIXER_ATTENTION,
+    MIXER_LATENT,     /* latent.c */
     MIXER_SHORT_CONV, /* short_conv.c */
     MIXER_DELTA_NET,  /* delta_net.c */
     MIXER_MAMBA2,     /* mamba2.c */
@@ -155,6 +166,10 @@ struct traits {
      * scale embedding_length / this. */
     float embed_scale, residual_scale, logit_width;
     bool has_temperature;    /* attention.temperature_scale is read (Ministral 3) */
+    bool has_sinks;          /* each head has a score that takes weight and gives nothing */
+    bool has_chunks;         /* windows are chunks of 8192 positions instead, and queries of layers
+                                without rotation get sharper with the position (Llama 4) */
+    bool has_yarn_scores;    /* YaRN sharpens the scores as well (DeepSeek 2) */
     bool has_clamp;          /* attention.clamp_kqv is read */
     bool has_root_embedding; /* embeddings are multiplied by sqrt(embedding_length) */
     bool has_embedding_norm;

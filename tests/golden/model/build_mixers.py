@@ -50,4 +50,25 @@ def mamba2(spec, rng, blk, linear, vector):
     linear(blk + "ssm_out", spec.embed, inner)
 
 
-BUILDERS = {"conv": short_conv, "delta": delta_net, "mamba": mamba2}
+def latent(spec, rng, blk, linear, vector):
+    """adds: joint (attn_kv_b). keys say the sizes; without q_lora_rank queries come directly."""
+    keys, heads = spec.keys, spec.heads
+    rank, rope, narrow = keys["attention.kv_lora_rank"], spec.rope_dim, keys.get(
+        "attention.q_lora_rank", 0)
+    key = keys.get("attention.key_length_mla", keys["attention.key_length"])
+    value = keys.get("attention.value_length_mla", keys["attention.value_length"])
+    if narrow:
+        linear(blk + "attn_q_a", narrow, spec.embed)
+        vector(blk + "attn_q_a_norm.weight", rng.normal(1, 0.2, narrow))
+    linear(blk + ("attn_q_b" if narrow else "attn_q"), heads * key, narrow or spec.embed)
+    linear(blk + "attn_kv_a_mqa", rank + rope, spec.embed)
+    vector(blk + "attn_kv_a_norm.weight", rng.normal(1, 0.2, rank))
+    if "joint" in spec.adds:
+        linear(blk + "attn_kv_b", heads * (key - rope + value), rank)
+    else:
+        vector(blk + "attn_k_b.weight", rng.normal(0, 1.5 / rank**0.5, (heads, rank, key - rope)))
+        vector(blk + "attn_v_b.weight", rng.normal(0, 1.5 / rank**0.5, (heads, value, rank)))
+    linear(blk + "attn_output", spec.embed, heads * value)
+
+
+BUILDERS = {"latent": latent, "conv": short_conv, "delta": delta_net, "mamba": mamba2}

@@ -144,11 +144,14 @@ class Spec:
     def __init__(self, name, arch="llama", embed=32, heads=4, kv_heads=2, head_dim=None, ffn=48,
                  layers=2, ctx=512, keys=None, kind=ref.F32, kinds=None, tied=False, biases=(),
                  factors=False, fused=False, drops=(), adds=(), rope_dim=None, experts=None, dense_layers=0, vector_kind=ref.F32, tokens=40, positions=None, judge=True,
-                 spread=None, mixers=None, words=False):
+                 spread=None, mixers=None, words=False, extra=None, moe_step=1):
         self.__dict__.update({k: v for k, v in locals().items() if k != "self"})
         # What rounding the activations to 8 bits costs in KL grows with the square of the spread of
         # the logits; 2 is that of hearth-nano and of most published models.
         self.spread = spread or (3.0 if kind in (ref.F32, ref.F16, ref.BF16) else 2.0)
+
+    def has_experts(self, i):
+        return self.experts and i >= self.dense_layers and (i + 1) % self.moe_step == 0
 
     def meta(self):
         a = self.arch + "."
@@ -171,6 +174,7 @@ class Spec:
         if self.head_dim:
             meta[a + "attention.key_length"] = meta[a + "attention.value_length"] = head
         meta.update({a + k: v for k, v in (self.keys or {}).items()})
+        meta.update(self.extra or {})
         if self.words:
             meta.update(words())
         return meta
@@ -219,7 +223,7 @@ class Spec:
             self.layer("blk.%d." % i, i, norm, linear, vector, mixer)
             if mixer:
                 build_mixers.BUILDERS[mixer](self, rng, "blk.%d." % i, linear, vector)
-            if self.experts and i >= self.dense_layers:
+            if self.has_experts(i):
                 self.expert_layer("blk.%d." % i, linear, vector, stack)
         if "output" in self.biases:
             vector("output.bias", rng.normal(0, 0.3, VOCAB))
@@ -257,8 +261,10 @@ class Spec:
             linear(blk + "attn_v", kv, self.embed)
         if not mixer:
             linear(blk + "attn_output", self.embed, q)
+        if "attn_sinks" in self.adds:
+            vector(blk + "attn_sinks.weight", np.random.default_rng(i).normal(1, 1, self.heads))
         gate = family.get("gate", "own")
-        if not self.experts or i < self.dense_layers:
+        if not self.has_experts(i):
             if gate == "own":
                 linear(blk + "ffn_gate", ffn, self.embed)
             linear(blk + "ffn_up", 2 * ffn if gate == "fused" else ffn, self.embed)
@@ -274,9 +280,16 @@ class Spec:
         """experts: how many, of what width, and the width of the shared one"""
         count, ffn, shared = self.experts
         linear(blk + "ffn_gate_inp", count, self.embed, 2.0)
-        stack(blk + "ffn_gate_exps.weight", count, ffn, self.embed)
-        stack(blk + "ffn_up_exps.weight", count, ffn, self.embed)
+        if "gate_up" in self.adds:
+            stack(blk + "ffn_gate_up_exps.weight", count, 2 * ffn, self.embed)
+        else:
+            stack(blk + "ffn_gate_exps.weight", count, ffn, self.embed)
+            stack(blk + "ffn_up_exps.weight", count, ffn, self.embed)
         stack(blk + "ffn_down_exps.weight", count, self.embed, ffn)
+        if "expert_biases" in self.adds:
+            own = np.random.default_rng(len(blk) + ffn)
+            for name, width in (("gate", ffn), ("up", ffn), ("down", self.embed)):
+                vector(blk + "ffn_%s_exps.bias" % name, own.normal(0, 0.5, (count, width)))
         if shared:
             linear(blk + "ffn_gate_shexp", shared, self.embed)
             linear(blk + "ffn_up_shexp", shared, self.embed)
@@ -435,6 +448,66 @@ NEXT_MOE = {"expert_count": 5, "expert_used_count": 2, "expert_feed_forward_leng
             "expert_shared_feed_forward_length": 16}
 HYBRID = dict(embed=24, heads=3, head_dim=8, ffn=40, tokens=80)
 
+MOE = {"expert_count": 6, "expert_used_count": 2, "expert_feed_forward_length": 12}
+GROUPS = {"expert_count": 8, "expert_used_count": 3, "expert_feed_forward_length": 12,
+          "expert_group_count": 4, "expert_group_used_count": 2, "expert_gating_func": 2,
+          "expert_weights_norm": True, "expert_weights_scale": 2.5, "expert_shared_count": 1,
+          "leading_dense_block_count": 1}
+LATENT = {"attention.kv_lora_rank": 16, "attention.key_length": 20, "attention.value_length": 16,
+          "attention.key_length_mla": 12, "attention.value_length_mla": 10}
+JOINT = {"attention.kv_lora_rank": 16, "attention.key_length": 12, "attention.value_length": 10}
+DEEPSEEK = dict(arch="deepseek2", embed=24, heads=3, rope_dim=4, ffn=36, tokens=80,
+                mixers=["latent"] * 2, dense_layers=1)
+
+NEWER_SPECS = [
+    Spec("qwen2vl-f32", "qwen2vl", biases=QKV, keys={"rope.dimension_sections": [2, 1, 1, 0]}),
+    Spec("qwen3vlmoe-f32", "qwen3vlmoe", experts=(6, 12, 0), head_dim=16, embed=24, heads=3,
+         kv_heads=1, ffn=36, keys={**MOE, "rope.dimension_sections": [3, 3, 2, 0]}),
+    Spec("apertus-f32", "apertus", head_dim=16, factors=True, **SMALL,
+         extra={"xielu.alpha_n": [0.3, -0.4], "xielu.alpha_p": [0.2, 0.9],
+                "xielu.beta": [0.5, 0.4], "xielu.eps": [-1e-6, -1e-6]}),
+    Spec("minicpm3-f32", "minicpm3", embed=24, heads=3, kv_heads=3, rope_dim=4, ffn=40, spread=0.3,
+         mixers=["latent"] * 2, tokens=80, tied=True, adds=("joint", "long"),
+         keys={**JOINT, **LONG, "attention.q_lora_rank": 14,
+               "rope.scaling.original_context_length": 2048}),
+    Spec("gpt-oss-f32", "gpt-oss", experts=(6, 12, 0), head_dim=16, embed=24, heads=4, kv_heads=2,
+         ffn=12, tokens=80, adds=("attn_sinks", "expert_biases"),
+         biases=QKV + ("attn_output", "ffn_gate_inp"),
+         keys={**MOE, **YARN, "attention.sliding_window": 9}),
+    Spec("deepseek2-f32", kv_heads=1, experts=(8, 12, 12), adds=("exp_probs_b",), **DEEPSEEK,
+         keys={**LATENT, **GROUPS, **YARN, "attention.q_lora_rank": 14,
+               "rope.scaling.yarn_log_multiplier": 0.0707}),
+    Spec("deepseek2-joint-f32", kv_heads=3, experts=(8, 12, 12), adds=("joint", "gate_up"), **DEEPSEEK,
+         keys={**JOINT, **MOE, "attention.q_lora_rank": 14, "expert_count": 8,
+               "expert_shared_count": 1, "leading_dense_block_count": 1,
+               "expert_weights_scale": 1.5}),
+    # Without a bottleneck of queries the judge wants 27 layers.
+    Spec("deepseek2-lite-f32", kv_heads=1, experts=(8, 12, 24), judge=False, **DEEPSEEK,
+         keys={**LATENT, **MOE, **YARN, "expert_count": 8, "expert_shared_count": 2,
+               "leading_dense_block_count": 1, "attention.temperature_scale": 0.2,
+               "attention.temperature_length": 16}),
+    Spec("llama4-f32", "llama4", layers=4, experts=(6, 12, 12), moe_step=2, embed=24, heads=3,
+         kv_heads=1, ffn=36, keys={**MOE, "expert_used_count": 1, "interleave_moe_layer_step": 2}),
+    # Chunks of attention end at 8192, where layers without rotation begin to sharpen.
+    Spec("llama4-long-f32", "llama4", layers=4, experts=(3, 8, 8), moe_step=4, embed=16, heads=1,
+         kv_heads=1, ffn=16, ctx=16384, tokens=8300, judge=False,
+         positions=[100, 4096, 8190, 8191, 8192, 8193, 8250, 8299],
+         keys={"expert_count": 3, "expert_used_count": 1, "expert_feed_forward_length": 8,
+               "interleave_moe_layer_step": 4}),
+    Spec("glm4moe-f32", "glm4moe", experts=(8, 12, 12), dense_layers=1, rope_dim=4, embed=24,
+         heads=3, kv_heads=1, ffn=36, biases=QKV, adds=("exp_probs_b",),
+         keys={**GROUPS, "expert_group_count": 1, "expert_group_used_count": 1}),
+    Spec("glm4moe-plain-f32", "glm4moe", layers=1, experts=(8, 12, 24), embed=24, heads=3,
+         kv_heads=1, ffn=36, drops=("qk_norm",), adds=("exp_probs_b",),
+         keys={**MOE, "expert_count": 8, "expert_shared_count": 2}),
+    Spec("bailingmoe-f32", "bailingmoe", experts=(6, 12, 24), embed=24, heads=3, kv_heads=1,
+         ffn=36, keys={**MOE, "expert_shared_count": 2, "expert_weights_norm": True,
+                       "leading_dense_block_count": 0}),
+    Spec("bailingmoe2-f32", "bailingmoe2", experts=(8, 12, 14), dense_layers=1, fused=True,
+         rope_dim=4, embed=24, heads=3, kv_heads=1, ffn=36, adds=("exp_probs_b",),
+         keys={**GROUPS, "expert_shared_feed_forward_length": 14}),
+]
+
 HYBRID_SPECS = [
     Spec("lfm2-f32", "lfm2", layers=4, kv_heads=[0, 1, 0, 0], tied=True, embed=24, heads=3, ffn=40,
          tokens=80, mixers=["conv", None, "conv", "conv"], words=True,
@@ -498,7 +571,7 @@ SPECS = [
     Spec("llama-q5_k", kind=ref.Q5_K, **BROAD),
     Spec("qwen3-q6_k-tied", "qwen3", kind=ref.Q6_K, tied=True, **BROAD),
     Spec("llama-mix", kind=ref.Q4_K, kinds=MIX, **BROAD),
-] + FAMILY_SPECS + HYBRID_SPECS
+] + FAMILY_SPECS + HYBRID_SPECS + NEWER_SPECS
 
 
 def ask(evaluator, path, ids):

@@ -102,3 +102,35 @@ def mamba2(model, x, il):
     out = (out.reshape(n, inner) * silu(z)).reshape(n, groups, -1)
     return model.linear(rms_norm(out, t[blk + "ssm_norm.weight"], model.eps).reshape(n, inner),
                         blk + "ssm_out")
+
+
+def latent(model, x, il):
+    """Every head's keys and values are made from the latent vector, as the definition says."""
+    blk, n, t, heads = "blk.%d." % il, len(x), model.t, model.heads[il]
+    rank, rope = model.get("attention.kv_lora_rank"), model.get("rope.dimension_count")
+    key = model.get("attention.key_length_mla", model.key_dim)
+    plain, value = key - rope, model.get("attention.value_length_mla", model.value_dim)
+    if blk + "attn_q_a.weight" in t:
+        narrow = model.norm(model.linear(x, blk + "attn_q_a"), blk + "attn_q_a_norm")
+        q = model.linear(narrow, blk + "attn_q_b")
+    else:
+        q = model.linear(x, blk + "attn_q")
+    q, q_rope = np.split(q.reshape(n, heads, key), [plain], -1)
+    c, k_rope = np.split(model.linear(x, blk + "attn_kv_a_mqa"), [rank], -1)
+    c = model.norm(c, blk + "attn_kv_a_norm")
+    if blk + "attn_kv_b.weight" in t:
+        kv = model.linear(c, blk + "attn_kv_b").reshape(n, heads, plain + value)
+        k, v = np.split(kv, [plain], -1)
+    else:
+        k = np.einsum("nr,hrd->nhd", c, t[blk + "attn_k_b.weight"])
+        v = np.einsum("nr,hdr->nhd", c, t[blk + "attn_v_b.weight"])
+    q_rope, k_rope = model.rope(q_rope, il), model.rope(k_rope[:, None], il)
+    score = np.einsum("nhd,mhd->hnm", q, k) + np.einsum("nhd,md->hnm", q_rope, k_rope[:, 0])
+    score *= model.latent_scale(key)
+    if model.temperature:
+        turns = np.floor(np.arange(n) / model.temperature_length)
+        score *= (1 + model.temperature * np.log(1 + turns))[None, :, None]
+    score = np.where(np.arange(n)[:, None] < np.arange(n), -np.inf, score)
+    weight = np.exp(score - score.max(-1, keepdims=True))
+    weight /= weight.sum(-1, keepdims=True)
+    return model.linear(np.einsum("hnm,mhd->nhd", weight, v).reshape(n, -1), blk + "attn_output")

@@ -162,7 +162,7 @@ def alibi_slopes(heads, bias):
 #   parallel                 attention and ffn have the same input
 #   query_gate, tiled        attention is gated; heads of the delta net share keys in turns
 #   windows                  period of the layers and default width; nope: which do not turn
-POST_AS_FFN = ("seed_oss", "qwen3next", "qwen35", "qwen35moe")
+POST_AS_FFN = ("seed_oss", "qwen3next", "qwen35", "qwen35moe", "gpt-oss", "glm4moe")
 PARALLEL_LAYER = dict(layer=True, parallel=True)
 OLD = dict(unrotated=True, layer=True, bias=True, act=gelu, gate="none")
 FAMILIES = {
@@ -209,6 +209,13 @@ FAMILIES = {
     "qwen35": dict(neox=True, qk="head", query_gate=True, tiled=True),
     "qwen35moe": dict(neox=True, qk="head", query_gate=True, tiled=True),
     "granitehybrid": {},
+    "qwen2vl": dict(neox=True), "qwen3vlmoe": dict(neox=True, qk="head"),
+    "apertus": dict(neox=True, qk="head", act="xielu", gate="none"),
+    "minicpm3": dict(neox=True), "deepseek2": {},
+    "gpt-oss": dict(neox=True, act="swiglu_cut", windows=(2, 0)),
+    "llama4": dict(nope="fourth", weights="plain", late=True, windows=(4, 8192), chunks=True),
+    "glm4moe": dict(neox=True, qk="head"),
+    "bailingmoe": {}, "bailingmoe2": dict(neox=True, qk="head"),
 }
 
 
@@ -231,12 +238,17 @@ class Model:
         self.read_scales()
         # mistral3 sharpens the queries behind the original context
         self.temperature = 0.0
-        if self.arch == "mistral3":
+        if self.arch in ("mistral3", "deepseek2"):
             self.temperature = self.get("attention.temperature_scale", 0.0)
+        self.temperature_length = self.get("attention.temperature_length", 0)
         self.original = self.get("rope.scaling.original_context_length", self.get("context_length"))
         self.read_windows()
 
     def read_scales(self):
+        if self.arch == "minicpm3":
+            self.scale_by(12.0, 1.4 / self.layers**0.5, 256.0 / self.embed)
+            return
+        self.scale_by(1.0, 1.0, 1.0)
         scales = self.arch in ("granite", "granitemoe", "granitehybrid", "minicpm")
         self.embed_scale = self.get("embedding_scale", 1.0) if scales else 1.0
         self.residual_scale = self.get("residual_scale", 1.0) if scales else 1.0
@@ -255,6 +267,19 @@ class Model:
         self.clamp = self.get("attention.clamp_kqv", 0.0)
         bias = self.get("attention.max_alibi_bias", self.family.get("alibi", 0.0))
         self.slopes = alibi_slopes(self.heads[0], bias) if bias else [0] * self.heads[0]
+
+    def scale_by(self, embed, residual, logit):
+        self.embed_scale, self.residual_scale, self.logit_scale = embed, residual, logit
+        self.score_cap = self.logit_cap = self.clamp = 0.0
+
+    def latent_scale(self, key_dim):
+        """YaRN multiplies the scores of deepseek2 by the square of a logarithm."""
+        scale, factor = key_dim**-0.5, self.get("rope.scaling.factor", 1.0)
+        if self.arch == "deepseek2" and self.get("rope.scaling.type") == "yarn":
+            log_mul = self.get("rope.scaling.yarn_log_multiplier", 0.0) * 10
+            plain = 1.0 if log_mul else 1 + 0.1 * np.log(factor)
+            scale *= (plain * (1 + 0.1 * log_mul * np.log(factor))) ** 2
+        return scale
 
     def read_windows(self):
         """The window of each layer (0: none), and which layers turn."""
@@ -312,7 +337,9 @@ class Model:
             freq = freq * keep + freq / factor * (1 - keep)
             magnitude *= 0.1 * np.log(factor) + 1 if factor > 1 else 1
             log_mul = self.get("rope.scaling.yarn_log_multiplier", 0.0)
-            if log_mul and factor > 1:
+            if self.arch == "deepseek2" and log_mul:
+                magnitude = 1.0  # both logarithms have the same weight
+            elif log_mul and factor > 1:
                 magnitude /= 0.1 * log_mul * np.log(factor) + 1
         return freq, magnitude
 
@@ -370,16 +397,24 @@ class Model:
         v = v.reshape(n, self.kv_heads[il], self.value_dim)
         if self.family.get("late"):
             q, k = self.rope(q, il), self.rope(k, il)
+        if self.family.get("chunks") and self.turns[il] and self.get("expert_count") != 128:
+            q, k = (rms_norm(a, 1.0, self.eps) for a in (q, k))
         q, k = self.qk_norm(q, blk + "attn_q_norm"), self.qk_norm(k, blk + "attn_k_norm")
         if not self.family.get("late"):
             q, k = self.rope(q, il), self.rope(k, il)
         if self.temperature:
             turns = np.floor(np.arange(n) / self.original)
             q = q * (1 + self.temperature * np.log(1 + turns))[:, None, None]
+        if self.family.get("chunks") and not self.turns[il]:
+            turns = np.floor((np.arange(n) + 1) / 8192)
+            q = q * (1 + 0.1 * np.log(1 + turns))[:, None, None]
         group = self.heads[il] // self.kv_heads[il]
         distance = np.arange(n)[:, None] - np.arange(n)
         unseen = distance < 0
-        if self.windows[il]:
+        if self.windows[il] and self.family.get("chunks"):
+            chunk = np.arange(n) // 8192
+            unseen |= chunk[:, None] != chunk
+        elif self.windows[il]:
             unseen |= distance >= self.windows[il]
         out = np.empty((n, self.heads[il], self.value_dim))
         for h in range(self.heads[il]):
@@ -387,8 +422,11 @@ class Model:
             if self.score_cap:
                 score = self.score_cap * np.tanh(score / self.score_cap)
             score = np.where(unseen, -np.inf, score - self.slopes[h] * distance)
-            weight = np.exp(score - score.max(-1, keepdims=True))
-            out[:, h] = weight / weight.sum(-1, keepdims=True) @ v[:, h // group]
+            most = score.max(-1, keepdims=True)
+            weight, sink = np.exp(score - most), 0.0
+            if blk + "attn_sinks.weight" in self.t:
+                sink = np.exp(self.t[blk + "attn_sinks.weight"][h] - most)
+            out[:, h] = weight / (weight.sum(-1, keepdims=True) + sink) @ v[:, h // group]
         if self.family.get("query_gate"):
             out = out * mixers.sigmoid(gate)
         return self.linear(out.reshape(n, -1), blk + "attn_output")
@@ -398,33 +436,71 @@ class Model:
         blk = "blk.%d." % il
         if blk + "shortconv.conv.weight" in self.t:
             return mixers.short_conv(self, x, il)
+        if blk + "attn_kv_a_mqa.weight" in self.t:
+            return mixers.latent(self, x, il)
         if blk + "ssm_d" in self.t:
             return mixers.mamba2(self, x, il)
         if blk + "ssm_conv1d.weight" in self.t:
             return mixers.delta_net(self, x, il)
         return self.attention(x, il)
 
+    def probabilities(self, score):
+        func = self.get("expert_gating_func", {"glm4moe": 2}.get(self.arch, 1))
+        if func == 2 or self.arch == "llama4":
+            return 1 / (1 + np.exp(-score))
+        p = np.exp(score - score.max(-1, keepdims=True))
+        return p / p.sum(-1, keepdims=True)
+
+    def choose(self, ranked):
+        """The experts of one token: the best of the best groups."""
+        groups = self.get("expert_group_count", 1)
+        if groups > 1:
+            parts = ranked.reshape(groups, -1)
+            best = np.argsort(-np.sort(parts, -1)[:, -2:].sum(-1))
+            closed = np.full_like(parts, -np.inf)
+            for g in best[: self.get("expert_group_used_count")]:
+                closed[g] = parts[g]
+            ranked = closed.ravel()
+        return np.argsort(-ranked)[: self.get("expert_used_count")]
+
+    def expert(self, x, blk, e):
+        parts = {name: self.t[blk + "ffn_%s_exps.weight" % name][e] for name in
+                 ("gate", "up", "down")} if blk + "ffn_gate_up_exps.weight" not in self.t else {}
+        if not parts:
+            both = self.t[blk + "ffn_gate_up_exps.weight"][e]
+            parts = dict(zip(("gate", "up"), np.split(both, 2)),
+                         down=self.t[blk + "ffn_down_exps.weight"][e])
+        bias = {name: self.t.get(blk + "ffn_%s_exps.bias" % name) for name in parts}
+        of = lambda name, a: parts[name] @ a + (0.0 if bias[name] is None else bias[name][e])
+        return of("down", self.gated(of("gate", x), of("up", x)))
+
+    def gated(self, gate, up):
+        act = self.family.get("act", silu)
+        if act == "swiglu_cut":
+            gate, up = np.minimum(gate, 7), np.clip(up, -7, 7)
+            return gate * mixers.sigmoid(1.702 * gate) * (up + 1)
+        return act(gate) * up
+
     def experts(self, x, il):
         """The sum of the chosen experts, token by token, and of the shared one."""
         blk, t = "blk.%d." % il, self.t
         score = self.linear(x, blk + "ffn_gate_inp")
-        p = np.exp(score - score.max(-1, keepdims=True))
-        p /= p.sum(-1, keepdims=True)
-        if self.get("expert_gating_func") == 2:
-            p = 1 / (1 + np.exp(-score))
-        ranked = p + t.get(blk + "exp_probs_b.bias", 0.0)
+        p = self.probabilities(score)
+        ranked = score if self.arch == "llama4" else p + t.get(blk + "exp_probs_b.bias", 0.0)
         is_plain = self.family.get("weights") == "plain"
-        if self.arch == "dots1":
+        if self.arch in ("dots1", "deepseek2", "glm4moe", "bailingmoe", "bailingmoe2"):
             is_plain = not self.get("expert_weights_norm", False)
+        scale = self.get("expert_weights_scale", 1.0)
         y = np.zeros_like(x)
         for i in range(len(x)):
-            chosen = np.argsort(-ranked[i])[: self.get("expert_used_count")]
+            chosen = self.choose(ranked[i])
             total = 1.0 if is_plain else p[i, chosen].sum()
             for e in chosen:
-                gate = silu(t[blk + "ffn_gate_exps.weight"][e] @ x[i])
-                mixed = gate * (t[blk + "ffn_up_exps.weight"][e] @ x[i])
-                y[i] += p[i, e] / total * (t[blk + "ffn_down_exps.weight"][e] @ mixed)
-        y *= self.get("expert_weights_scale", 1.0)
+                weight = p[i, e] / total * scale
+                if self.arch == "llama4":  # weighs what goes in
+                    y[i] += self.expert(x[i] * weight, blk, e)
+                else:
+                    y[i] += weight * self.expert(x[i], blk, e)
         if blk + "ffn_up_shexp.weight" in t:
             shared = silu(self.linear(x, blk + "ffn_gate_shexp")) * self.linear(
                 x, blk + "ffn_up_shexp")
@@ -435,11 +511,20 @@ class Model:
             y = y + shared
         return y
 
+    def xielu(self, x, il):
+        n, p, beta, eps = (np.ravel(self.file.meta["xielu." + name])[
+            il if np.ndim(self.file.meta["xielu." + name]) else 0] for name in
+            ("alpha_n", "alpha_p", "beta", "eps"))
+        below = (np.expm1(np.minimum(x, eps)) - x) * (beta + mixers.softplus(n)) + beta * x
+        return np.where(x > 0, mixers.softplus(p) * x * x + beta * x, below)
+
     def ffn(self, x, il):
         blk = "blk.%d." % il
         if blk + "ffn_gate_inp.weight" in self.t:
             return self.experts(x, il)
         act, gate = self.family.get("act", silu), self.family.get("gate", "own")
+        if act == "xielu":
+            act = lambda a: self.xielu(a, il)
         up = self.linear(x, blk + "ffn_up")
         if gate == "own":
             up = act(self.linear(x, blk + "ffn_gate")) * up
