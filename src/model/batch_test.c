@@ -135,7 +135,8 @@ static void test_families(void **state)
                                         "qwen3next-f32.gguf",     "qwen35-f32.gguf",
                                         "granitehybrid-f32.gguf", "deepseek2-f32.gguf",
                                         "minicpm3-f32.gguf",      "gpt-oss-f32.gguf",
-                                        "llama4-f32.gguf",        "apertus-f32.gguf"};
+                                        "llama4-f32.gguf",        "apertus-f32.gguf",
+                                        "gemma4-f32.gguf",        "gemma4-experts-f32.gguf"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         check_model(names[i], i % 2 ? KV_F32 : KV_F16);
@@ -234,6 +235,7 @@ static void test_wanted_rows(void **state)
     check_wanted("qwen3next-joint-f32.gguf");
     check_wanted("qwen35-f32.gguf");
     check_wanted("deepseek2-f32.gguf");
+    check_wanted("gemma4-f32.gguf");
 }
 
 int main(void)

@@ -210,7 +210,8 @@ static bool check_layers(const struct model *model, struct err *err)
     for (uint32_t i = 0; i < model->h.layer_count; i++) {
         const struct layer_shape *layer = &model->h.layers[i];
         if (layer->mixer != MIXER_ATTENTION || layer->chunk != 0 ||
-            model->h.traits->has_query_gate || model->h.traits->has_sinks) {
+            model->h.traits->has_query_gate || model->h.traits->has_sinks ||
+            model->h.traits->has_value_norm) {
             return err_set(err, ERR_ARCH, "models of architecture %s cannot make vectors of texts",
                            model->h.traits->architecture);
         }

@@ -133,6 +133,7 @@ static void weigh(const struct forward *f, float *p, bool is_ready, const uint32
     sum = sum > WEIGHT_SUM_MIN ? sum : WEIGHT_SUM_MIN;
     for (size_t i = 0; i < h->expert_used; i++) {
         weights[i] *= (float)h->expert_scale / (h->has_plain_weights ? all : sum);
+        weights[i] *= f->layer->expert_scales ? f->layer->expert_scales[chosen[i]] : 1;
     }
 }
 
@@ -248,6 +249,17 @@ static void share_row(struct forward *f, size_t row)
     }
 }
 
+/* What the router reads where that is not what experts read. */
+static void scale_router_row(struct forward *f, size_t row)
+{
+    size_t dim = f->m->h.embed_dim;
+    float *x = f->s->expert_in + row * dim, factor = (float)(1 / sqrt((double)dim));
+    f->k->rms_norm(f->s->x + row * dim, f->layer->router_scale, f->m->h.norm_eps, x, dim);
+    for (size_t i = 0; i < dim; i++) {
+        x[i] *= factor;
+    }
+}
+
 void model_run_experts(struct forward *f)
 {
     const struct layer *layer = f->layer;
@@ -256,9 +268,12 @@ void model_run_experts(struct forward *f)
     const float *x = model_ffn_input(f);
 
     const struct product scores = model_product(&layer->router, s->route, layer->score_bias);
-    model_multiply(f, x, dim, &scores, 1);
+    if (layer->router_scale) {
+        model_each_row(f, scale_router_row, dim * 3);
+    }
+    model_multiply(f, layer->router_scale ? s->expert_in : x, dim, &scores, 1);
     model_each_row(f, route_row, (size_t)f->m->h.expert_count * f->m->h.expert_used);
-    if (layer->up.rows != 0) {
+    if (layer->up.rows != 0 && !f->m->h.traits->has_twin_ffn) {
         const struct expert shared = {.gate = layer->gate, .up = layer->up, .down = layer->down};
         run_expert(f, &shared, x, s->expert_sum);
     } else {

@@ -311,6 +311,7 @@ struct product model_product(const struct matrix *w, float *y, const float *bias
 void model_keep_wanted(struct forward *f, const struct row_buffer *buffers, size_t count)
 {
     size_t dim = f->m->h.embed_dim, kept = 0;
+    size_t inputs = (size_t)f->m->h.layer_count * f->m->h.layer_input_dim;
     if (!f->is_last) {
         return;
     }
@@ -324,6 +325,10 @@ void model_keep_wanted(struct forward *f, const struct row_buffer *buffers, size
         }
         if (kept != i) {
             memcpy(f->s->x + kept * dim, f->s->x + i * dim, dim * sizeof(float));
+        }
+        if (kept != i && f->s->layer_inputs) {
+            memcpy(f->s->layer_inputs + kept * inputs, f->s->layer_inputs + i * inputs,
+                   inputs * sizeof(float));
         }
         if (kept != i && f->layer->is_parallel) {
             memcpy(f->s->side + kept * dim, f->s->side + i * dim, dim * sizeof(float));
@@ -363,7 +368,7 @@ const float *model_ffn_input(const struct forward *f)
                                                : f->s->x;
 }
 
-static void run_ffn(struct forward *f)
+void model_run_dense(struct forward *f)
 {
     const struct layer *layer = f->layer;
     struct scratch *s = f->s;
@@ -378,10 +383,12 @@ static void run_ffn(struct forward *f)
 
 void model_feed_forward(struct forward *f)
 {
-    if (f->layer->experts) {
+    if (f->layer->experts && f->m->h.traits->has_twin_ffn) {
+        model_run_twin(f);
+    } else if (f->layer->experts) {
         model_run_experts(f);
     } else {
-        run_ffn(f);
+        model_run_dense(f);
     }
 }
 
@@ -389,7 +396,7 @@ static void run_head(struct forward *f, float *logits)
 {
     const struct weights *w = &f->m->layout.weights;
     double scale = f->m->h.logit_scale;
-    const struct join join = {.adds_block = true,
+    const struct join join = {.adds_block = !f->is_added,
                               .post_norm = f->layer->ffn_post_norm,
                               .has_norm = true,
                               .weight = w->output_norm,
@@ -442,8 +449,9 @@ void model_forward(struct model *m, const struct model_batch *batch, float *logi
     check_batch(m, batch);
     mem_guard_begin();
     model_embed(&f);
+    model_make_layer_inputs(&f);
     for (uint32_t i = 0; i < m->h.layer_count && f.row_count > 0; i++) {
-        const struct layer *before = f.layer;
+        const struct layer *before = f.is_added ? NULL : f.layer;
         f.layer = &m->layout.weights.layers[i];
         f.shape = &m->h.layers[i];
         f.ffn_dim = f.shape->ffn_dim;
@@ -452,6 +460,7 @@ void model_forward(struct model *m, const struct model_batch *batch, float *logi
         run_mixer(&f);
         model_enter_ffn(&f);
         model_feed_forward(&f);
+        f.is_added = model_run_tail(&f);
     }
     if (f.row_count > 0) {
         run_head(&f, logits);

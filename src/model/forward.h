@@ -14,6 +14,7 @@ struct forward {
     const struct layer *layer; /* of this step */
     const struct layer_shape *shape;
     bool is_last;   /* layer */
+    bool is_added;  /* the output of the layer's last block is in x */
     size_t ffn_dim; /* of the block or expert that runs */
     /* Of model_join: what is done with the output of the last block, and where x goes on. */
     const struct join *join;
@@ -45,6 +46,17 @@ void model_feed_forward(struct forward *f);
 
 /* x += the output of f->layer, the last one. */
 void model_leave(struct forward *f);
+
+/* The dense block of a layer. */
+void model_run_dense(struct forward *f);
+
+/* The dense one beside experts (twin.c). */
+void model_run_twin(struct forward *f);
+
+/* What layers get besides x, before the first; and what a layer does with it behind its blocks
+ * (tail.c). False: nothing, and its output is still to be added. */
+void model_make_layer_inputs(struct forward *f);
+bool model_run_tail(struct forward *f);
 
 /* What the feed-forward block reads. */
 const float *model_ffn_input(const struct forward *f);

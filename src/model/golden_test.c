@@ -135,7 +135,8 @@ static void test_variants(void **state)
         "mpt-qk-norm-f32",         "falcon-two-norms-f32",    "command-r-qk-norm-f32",
         "exaone4-window-f32",      "llama-experts-f32",       "granitemoe-alone-f32",
         "dots1-plain-f32",         "qwen3next-joint-f32",     "granitehybrid-experts-f32",
-        "deepseek2-joint-f32",     "deepseek2-lite-f32",      "glm4moe-plain-f32"};
+        "deepseek2-joint-f32",     "deepseek2-lite-f32",      "glm4moe-plain-f32",
+        "gemma4-experts-f32"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         check_levels(names[i], 5e-6, 1e-9);

@@ -147,6 +147,16 @@ void model_store_row(struct forward *f, size_t row)
     float *v = f->s->v + row * kv_heads * shape->value_dim;
 
     shape_heads(f, row, q, heads, layer->q_norm, layer->q_norm_bias);
+    if (layer->k.rows == 0) { /* another layer's are read */
+        return;
+    }
+    if (layer->v.rows == 0) {
+        memcpy(v, k, kv_heads * shape->value_dim * sizeof(float));
+    }
+    for (size_t i = 0; h->traits->has_value_norm && i < kv_heads; i++) {
+        float *head = v + i * shape->value_dim;
+        model_normalize(f, head, NULL, NULL, head, shape->value_dim);
+    }
     shape_heads(f, row, k, kv_heads, layer->k_norm, layer->k_norm_bias);
     if (h->clamp != 0) {
         model_clamp(v, kv_heads * shape->value_dim, (float)h->clamp);

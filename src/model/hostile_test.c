@@ -396,6 +396,17 @@ static void test_newer_families(void **state)
         {"glm4moe-f32.gguf", "glm4moe.nextn_predict_layers", 2, "nextn_predict_layers is 2"},
         {"bailingmoe2-f32.gguf", "bailingmoe2.expert_shared_feed_forward_length", 0, "length is 0"},
         {"bailingmoe2-f32.gguf", "bailingmoe2.expert_shared_count", 1024, "is needed"},
+        {"gemma4-f32.gguf", "gemma4.attention.key_length_swa", 1, "key_length_swa is 1"},
+        {"gemma4-f32.gguf", "gemma4.attention.key_length_swa", 12, "24 x 24: 24 x 36 is needed"},
+        {"gemma4-f32.gguf", "gemma4.attention.value_length_swa", 4, "24 x 8: 24 x 4 is needed"},
+        {"gemma4-f32.gguf", "gemma4.rope.dimension_count_swa", 10, "dimension_count_swa is 10"},
+        {"gemma4-f32.gguf", "gemma4.attention.shared_kv_layers", 6, "shared_kv_layers is 6"},
+        {"gemma4-f32.gguf", "gemma4.attention.shared_kv_layers", 3, "no layer before them"},
+        {"gemma4-f32.gguf", "gemma4.attention.shared_kv_layers", 1, "attn_k.weight is missing"},
+        {"gemma4-f32.gguf", "gemma4.embedding_length_per_layer_input", 9,
+         "24 x 8: 24 x 9 is needed"},
+        {"gemma4-f32.gguf", "gemma4.embedding_length_per_layer_input", 1u << 20,
+         "input is 1048576"},
     };
     struct gguf_value array = {
         .kind = GGUF_ARRAY, .item_kind = GGUF_F32, .count = 2, .items = reals};
@@ -416,6 +427,12 @@ static void test_newer_families(void **state)
     expect_error("deepseek2-f32.gguf", &c, ERR_FORMAT, "tensor blk.1.attn_v_b.weight is missing");
     c.tensor = "blk.0.attn_sinks.weight";
     expect_error("gpt-oss-f32.gguf", &c, ERR_FORMAT, "tensor blk.0.attn_sinks.weight is missing");
+    c.tensor = "blk.1.proj.weight";
+    expect_error("gemma4-f32.gguf", &c, ERR_FORMAT, "tensor blk.1.proj.weight is missing");
+    c.tensor = "per_layer_token_embd.weight";
+    expect_error("gemma4-f32.gguf", &c, ERR_FORMAT, "per_layer_token_embd.weight is missing");
+    c.tensor = "blk.0.pre_ffw_norm_2.weight";
+    expect_error("gemma4-experts-f32.gguf", &c, ERR_FORMAT, "pre_ffw_norm_2.weight is missing");
     c = (struct change){.tensor = "blk.0.attn_sinks.weight", .dims = few, .type = DTYPE_F32};
     expect_error("gpt-oss-f32.gguf", &c, ERR_FORMAT, "has the shape 3 x 1: 4 is needed");
 }

@@ -200,7 +200,7 @@ static void set_default_scales(struct hparams *h)
     if (h->latent.rank != 0) {
         dim = (double)h->latent.nope_dim + h->latent.rope_dim;
     }
-    h->attn_scale = 1 / sqrt(dim > 0 ? dim : 1);
+    h->attn_scale = t->has_plain_scores ? 1 : 1 / sqrt(dim > 0 ? dim : 1);
     h->attn_scale *= t->has_yarn_scores ? yarn_sharpness(&h->rope[ROPE_TABLE_MAIN]) : 1;
     h->embed_scale = t->has_root_embedding ? sqrt((double)h->embed_dim) : 1;
     if (t->embed_scale > 0) {
@@ -330,9 +330,14 @@ bool model_hparams_read(struct hparams *h, const struct gguf *gguf, struct err *
         !read_head_dim(&r, h, "attention.key_length", &h->key_dim) ||
         !read_head_dim(&r, h, "attention.value_length", &h->value_dim) ||
         !model_hparams_rope(&r, h) || !model_hparams_mixers(&r, h) ||
-        !model_hparams_windows(&r, h) || !find_max(&r, h) || !read_caps(&r, h) ||
-        !read_xielu(&r, h) || !model_hparams_experts(&r, h) || !refuse_unknown(&r, h)) {
+        !model_hparams_windows(&r, h) || !model_hparams_sources(&r, h) || !find_max(&r, h) ||
+        !read_caps(&r, h) || !read_xielu(&r, h) || !model_hparams_experts(&r, h) ||
+        !refuse_unknown(&r, h)) {
         return false;
+    }
+    if (h->traits->has_layer_inputs) {
+        model_key_u32(&r, "embedding_length_per_layer_input", &h->layer_input_dim, 0,
+                      MODEL_WIDTH_MAX / MODEL_LAYERS_MAX);
     }
     read_vocab_count(&r, h);
     return read_pooling(&r, h) && read_scales(&r, h);

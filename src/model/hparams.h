@@ -50,6 +50,7 @@ struct layer_shape {
     uint32_t key_dim, value_dim; /* of one head, as its keys and values stand in a page */
     /* A row sees so many positions, itself included; 0: all. In an encoder: half as many in each
      * direction, and itself. */
+    uint32_t source; /* the layer whose keys and values it reads: itself, or one before */
     uint32_t window;
     uint32_t chunk;  /* or only those of its own chunk of so many; 0: all */
     double xielu[4]; /* alpha_n, alpha_p, beta, eps */
@@ -103,7 +104,8 @@ struct hparams {
     bool has_plain_weights; /* those of the chosen experts keep their sum */
     /* The chosen ones come from the best groups; 0: all are one group. */
     uint32_t expert_groups, expert_groups_used;
-    double expert_scale; /* of the sum of the chosen ones; 1 without */
+    double expert_scale;      /* of the sum of the chosen ones; 1 without */
+    uint32_t layer_input_dim; /* of the inputs that each layer has of its own; 0: none */
     struct recurrence recurrence;
     struct latent latent;
     struct layer_shape max; /* over layers, each by itself */
@@ -133,6 +135,7 @@ uint64_t model_state_floats(const struct hparams *h, const struct layer_shape *s
 bool model_hparams_rope(struct model_keys *r, struct hparams *h);
 bool model_hparams_windows(struct model_keys *r, struct hparams *h);
 bool model_hparams_mixers(struct model_keys *r, struct hparams *h);
+bool model_hparams_sources(struct model_keys *r, struct hparams *h);
 bool model_hparams_experts(struct model_keys *r, struct hparams *h);
 
 /* A factor that is absent or 0 is not applied. */

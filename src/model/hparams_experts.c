@@ -121,7 +121,9 @@ bool model_hparams_experts(struct model_keys *r, struct hparams *h)
     }
     h->max.ffn_dim = 0;
     for (uint32_t i = 0; i < h->layer_count; i++) {
-        uint32_t width = h->layers[i].has_experts ? h->expert_ffn_dim : h->layers[i].ffn_dim;
+        bool has_dense = !h->layers[i].has_experts || t->has_twin_ffn;
+        uint32_t width = h->layers[i].has_experts ? h->expert_ffn_dim : 0;
+        width = has_dense && h->layers[i].ffn_dim > width ? h->layers[i].ffn_dim : width;
         h->max.ffn_dim = width > h->max.ffn_dim ? width : h->max.ffn_dim;
     }
     h->max.ffn_dim = h->max.ffn_dim > h->shared_ffn_dim ? h->max.ffn_dim : h->shared_ffn_dim;

@@ -82,6 +82,30 @@ static bool read_latent(struct model_keys *r, struct hparams *h)
     return !r->failed;
 }
 
+/* The last layers read the keys and values of the last one before them of their own kind. */
+bool model_hparams_sources(struct model_keys *r, struct hparams *h)
+{
+    uint32_t shared = 0;
+    if (h->traits->has_shared_keys) {
+        model_key_u32(r, "attention.shared_kv_layers", &shared, 0, h->layer_count - 1);
+    }
+    for (uint32_t i = 0; i < h->layer_count && !r->failed; i++) {
+        struct layer_shape *layer = &h->layers[i];
+        layer->source = i;
+        for (uint32_t from = h->layer_count - shared; i >= h->layer_count - shared && from-- > 0;) {
+            if ((h->layers[from].window != 0) == (layer->window != 0)) {
+                layer->source = from;
+                layer->kv_head_count = h->layers[from].kv_head_count;
+                break;
+            }
+            if (from == 0) {
+                return model_key_fail(r, shared, "no layer before them is of the same kind");
+            }
+        }
+    }
+    return !r->failed;
+}
+
 bool model_hparams_mixers(struct model_keys *r, struct hparams *h)
 {
     const struct traits *t = h->traits;

@@ -121,7 +121,7 @@ static bool read_pattern(struct model_keys *r, struct hparams *h, uint32_t windo
 }
 
 /* Layers with a window may turn by another base, without the extension of the context. */
-static bool read_window_rope(struct model_keys *r, struct hparams *h)
+static bool read_window_rope(struct model_keys *r, struct hparams *h, const uint32_t *key_dim)
 {
     const struct traits *t = h->traits;
     const struct rope_params *main = &h->rope[ROPE_TABLE_MAIN];
@@ -134,6 +134,10 @@ static bool read_window_rope(struct model_keys *r, struct hparams *h)
         rope->factor = rope->attn_factor = 1;
     }
     h->has_two_tables = t->has_plain_window_rope || rope->base != main->base;
+    if (t->has_window_heads) {
+        rope->dim = main->dim < *key_dim ? main->dim : *key_dim;
+        return read_rope_dim(r, "rope.dimension_count_swa", *key_dim, &rope->dim);
+    }
     return !r->failed;
 }
 
@@ -156,15 +160,23 @@ static void make_chunks(struct hparams *h, uint32_t window)
 bool model_hparams_windows(struct model_keys *r, struct hparams *h)
 {
     const struct traits *t = h->traits;
-    uint32_t window = t->window_default;
+    uint32_t window = t->window_default, key_dim = h->key_dim, value_dim = h->value_dim;
     if (t->window_period != 0) {
         model_key_u32(r, "attention.sliding_window", &window, 0, UINT32_MAX);
-        if (window != 0 && (!read_window_rope(r, h) || !read_pattern(r, h, window))) {
+        if (t->has_window_heads) {
+            model_key_u32(r, "attention.key_length_swa", &key_dim, 2, MODEL_HEAD_DIM_MAX);
+            model_key_u32(r, "attention.value_length_swa", &value_dim, 1, MODEL_HEAD_DIM_MAX);
+        }
+        if (window != 0 && (!read_window_rope(r, h, &key_dim) || !read_pattern(r, h, window))) {
             return false;
         }
     }
     for (uint32_t i = 0; i < h->layer_count; i++) {
         struct layer_shape *layer = &h->layers[i];
+        if (t->has_window_heads && layer->window != 0) {
+            layer->key_dim = key_dim;
+            layer->value_dim = value_dim;
+        }
         layer->table =
             h->has_two_tables && layer->window != 0 ? ROPE_TABLE_WINDOW : ROPE_TABLE_MAIN;
         layer->turns = t->rope != ROPE_NONE && !(t->rope_layers == ROPE_NOT_FOURTH && i % 4 == 3) &&

@@ -272,7 +272,8 @@ static bool take_slots(struct placer *p, const struct hparams *h, uint32_t index
         }
         snprintf(name, sizeof name, "blk.%u.%s", index, slot->name);
         facts->has_ffn_norm |= slot->presence == FFN_NORM && has_tensor(p, index, slot->name);
-        uint64_t cols = slot->presence == QK_NORM && h->traits->qk_norm == QK_EACH_HEAD
+        bool is_norm = slot->presence == QK_NORM || slot->presence == KEY_NORM;
+        uint64_t cols = is_norm && h->traits->qk_norm == QK_EACH_HEAD
                             ? shape->key_dim
                             : model_slot_width(slot->cols, h, shape);
         if (!take(p, name, slot->kind, cols, model_slot_width(slot->rows, h, shape),
@@ -391,6 +392,26 @@ static bool take_types(struct placer *p, const struct hparams *h)
            place(p, WEIGHT_ROWS, types, &w->type_rows);
 }
 
+static bool take_layer_inputs(struct placer *p, const struct hparams *h)
+{
+    struct weights *w = &p->layout->weights;
+    const uint64_t d = h->layer_input_dim, n = h->layer_count * d;
+    const struct gguf_tensor *rows = gguf_find_tensor(p->gguf, STR("per_layer_token_embd.weight"));
+    if (d == 0) {
+        return true;
+    }
+    if (!rows) {
+        return fail_missing(p, "per_layer_token_embd.weight");
+    }
+    w->layer_type = rows->type;
+    w->layer_row_bytes = rows->row_bytes;
+    return check_shape(p, rows, n, h->vocab_count, false) &&
+           place(p, WEIGHT_ROWS, rows, &w->layer_rows) &&
+           take(p, "per_layer_model_proj.weight", WEIGHT_MATRIX, h->embed_dim, n, true,
+                &w->layer_in) &&
+           take(p, "per_layer_proj_norm.weight", WEIGHT_VECTOR, 1, d, true, &w->layer_norm);
+}
+
 /* What stands before the first layer besides the embedding. */
 static bool take_start(struct placer *p, const struct hparams *h)
 {
@@ -409,7 +430,7 @@ static bool take_start(struct placer *p, const struct hparams *h)
         }
         p->layout->has_positions = true;
     }
-    if (!take_types(p, h)) {
+    if (!take_types(p, h) || !take_layer_inputs(p, h)) {
         return false;
     }
     if (!t->has_embedding_norm) {
@@ -538,8 +559,8 @@ static bool take_embedding(struct placer *p, struct hparams *h)
            place(p, WEIGHT_MATRIX, output, &w->output);
 }
 
-/* Tensors that a file may hold and no forward pass needs: angles that old converters stored, and
- * the layers behind the last one, which guess further tokens. */
+/* Tensors that a file may hold and no forward pass needs: angles that old converters stored, layers
+ * behind the last one, which guess further tokens, and keys that are read from another layer. */
 static bool is_ignored(const struct hparams *h, struct str name)
 {
     for (uint32_t i = 0; i < h->guessing_layers; i++) {
@@ -547,6 +568,15 @@ static bool is_ignored(const struct hparams *h, struct str name)
         snprintf(prefix, sizeof prefix, "blk.%u.", h->layer_count + i);
         if (str_starts(name, str_of(prefix))) {
             return true;
+        }
+    }
+    for (uint32_t i = 0; i < h->layer_count; i++) {
+        char prefix[32];
+        snprintf(prefix, sizeof prefix, "blk.%u.attn_", i);
+        if (h->layers[i].source != i && str_starts(name, str_of(prefix)) &&
+            (str_ends(name, STR(".attn_k.weight")) || str_ends(name, STR(".attn_v.weight")) ||
+             str_ends(name, STR(".attn_k_norm.weight")))) {
+            return true; /* a layer that reads another's keys may come with its own */
         }
     }
     return str_ends(name, STR(".attn_rot_embd")) || str_ends(name, STR(".rotary_emb.inv_freq")) ||

@@ -38,6 +38,12 @@ struct layer {
     const float *q_norm, *k_norm; /* see qk_norm of the family; or NULL */
     const float *q_norm_bias, *k_norm_bias;
     const float *sinks; /* [head_count] or NULL */
+    /* tail.c; twin.c */
+    struct matrix tail_in, tail_out;
+    const float *tail_norm, *tail_scale;
+    const float *dense_post_norm, *experts_norm, *experts_post_norm;
+    const float *router_scale;  /* [embed_dim]: the router reads x / rms(x) times this; or NULL */
+    const float *expert_scales; /* [expert_count], of what experts give; or NULL */
     const float *q_bias, *k_bias, *v_bias, *out_bias, *gate_bias, *up_bias,
         *down_bias; /* or NULL */
     /* With experts: the rows of the router are theirs; gate, up and down above are the shared
@@ -81,6 +87,11 @@ struct weights {
     const float *embed_norm, *embed_norm_bias; /* or NULL */
     /* [rope dim / 2] or NULL; short and long for contexts up to ctx_original and beyond. */
     const float *rope_factors, *rope_short, *rope_long;
+    struct matrix layer_in; /* tail.c */
+    const float *layer_norm;
+    const uint8_t *layer_rows;
+    size_t layer_row_bytes;
+    enum dtype layer_type;
     struct matrix output; /* also the embedding when embed_rows is NULL; none in an encoder */
     const uint8_t *embed_rows;
     size_t embed_row_bytes;
@@ -110,9 +121,11 @@ struct scratch {
     float *side;      /* [embed_dim] input of the ffn while attention runs; parallel models */
     float *q, *k, *v; /* [heads * head_dim] */
     float *attn;      /* [heads * value_dim], or what another mixer gives */
-    float *aux[MIXER_AUX_COUNT]; /* model_mixer_widths */
-    float *part;                 /* partial results of attention, attention.h */
-    float *gate, *up;            /* [ffn_dim] */
+    float *aux[MIXER_AUX_COUNT];        /* model_mixer_widths */
+    float *layer_inputs, *layer_tokens; /* [layers][layer_input_dim], or NULL */
+    float *twin;                        /* [embed_dim] what the dense half gives, or NULL */
+    float *part;                        /* partial results of attention, attention.h */
+    float *gate, *up;                   /* [ffn_dim] */
     /* With experts: [expert_count] scores, [expert_used] weights and choices; the rows of one
      * expert side by side, and what it makes of them; the sum of all. */
     float *route, *weights, *expert_in, *expert_out, *expert_sum;

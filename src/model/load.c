@@ -337,7 +337,9 @@ static void init_rope(struct model *m)
                            : is_long       ? w->rope_long
                                            : w->rope_short;
     for (int i = 0; i < (m->h.has_two_tables ? ROPE_TABLE_COUNT : 1); i++) {
-        model_rope_init(&m->h.rope[i], factors, m->rope_freq[i], &m->rope_magnitude[i]);
+        bool is_plain = i == ROPE_TABLE_WINDOW && m->h.traits->has_window_heads;
+        model_rope_init(&m->h.rope[i], is_plain ? NULL : factors, m->rope_freq[i],
+                        &m->rope_magnitude[i]);
     }
 }
 

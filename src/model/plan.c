@@ -40,7 +40,8 @@ void model_layout_scratch(struct carver *c, struct scratch *s, const struct hpar
                           size_t piece, size_t ctx)
 {
     struct row_widths w = row_widths(h);
-    size_t widest = size_max(size_max(h->embed_dim, w.widest), h->max.ffn_dim);
+    size_t widest =
+        size_max(size_max(h->embed_dim, w.widest), size_max(h->max.ffn_dim, h->layer_input_dim));
 
     s->x = carve(c, rows, h->embed_dim, sizeof(float));
     s->norm = carve(c, piece, h->embed_dim, sizeof(float));
@@ -53,7 +54,7 @@ void model_layout_scratch(struct carver *c, struct scratch *s, const struct hpar
     for (int i = 0; i < MIXER_AUX_COUNT; i++) {
         s->aux[i] = carve(c, piece, w.aux[i], sizeof(float));
     }
-    s->gate = carve(c, piece, h->max.ffn_dim, sizeof(float));
+    s->gate = carve(c, piece, size_max(h->max.ffn_dim, h->layer_input_dim), sizeof(float));
     s->up = carve(c, piece, h->max.ffn_dim, sizeof(float));
     if (h->expert_count != 0) {
         s->route = carve(c, piece, h->expert_count, sizeof(float));
@@ -62,6 +63,14 @@ void model_layout_scratch(struct carver *c, struct scratch *s, const struct hpar
         s->expert_in = carve(c, piece, h->embed_dim, sizeof(float));
         s->expert_out = carve(c, piece, h->embed_dim, sizeof(float));
         s->expert_sum = carve(c, piece, h->embed_dim, sizeof(float));
+    }
+    if (h->layer_input_dim != 0) {
+        size_t inputs = (size_t)h->layer_count * h->layer_input_dim;
+        s->layer_inputs = carve(c, rows, inputs, sizeof(float));
+        s->layer_tokens = carve(c, rows, inputs, sizeof(float));
+    }
+    if (h->traits->has_twin_ffn && h->expert_count != 0) {
+        s->twin = carve(c, piece, h->embed_dim, sizeof(float));
     }
     s->cos = carve(c, rows, model_rope_pairs(h), sizeof(float));
     s->sin = carve(c, rows, model_rope_pairs(h), sizeof(float));
@@ -93,6 +102,10 @@ static bool plan_page(struct layout *layout, const struct hparams *h, enum kv_ty
         uint64_t per_key = shape->kv_head_count * ((uint64_t)shape->key_dim + shape->value_dim);
         layout->weights.layers[i].kv_offset = at;
         layout->weights.layers[i].state_offset = state;
+        if (shape->source != i) {
+            layout->weights.layers[i].kv_offset = layout->weights.layers[shape->source].kv_offset;
+            continue;
+        }
         if (!size_add(at, per_key * KV_PAGE_TOKENS * element_bytes(type), &at) ||
             !size_add(state, model_state_floats(h, shape) * sizeof(float), &state)) {
             return false;

@@ -77,8 +77,9 @@ void model_project(struct forward *f)
         model_product(&layer->q, has_gate ? s->aux[0] : s->q, layer->q_bias),
         model_product(&layer->k, s->k, layer->k_bias),
         model_product(&layer->v, s->v, layer->v_bias)};
+    size_t count = layer->k.rows == 0 ? 1 : layer->v.rows == 0 ? 2 : 3;
 
-    model_multiply(f, model_block_input(f), f->m->h.embed_dim, qkv, 3);
+    model_multiply(f, model_block_input(f), f->m->h.embed_dim, qkv, count);
     if (has_gate) {
         model_each_row(f, split_row, qkv[0].w->rows);
     }

@@ -19,13 +19,13 @@ static const struct slot slots[] = {
     VECTOR("attn_norm_2.weight", attn_norm_2, W_EMBED, SECOND_NORM),
     VECTOR("attn_norm_2.bias", attn_norm_2_bias, W_EMBED, SECOND_NORM),
     MATRIX("attn_q.weight", q, W_EMBED, W_Q, SPLIT),
-    MATRIX("attn_k.weight", k, W_EMBED, W_K, SPLIT),
-    MATRIX("attn_v.weight", v, W_EMBED, W_V, SPLIT),
+    MATRIX("attn_k.weight", k, W_EMBED, W_K, SPLIT_KEY),
+    MATRIX("attn_v.weight", v, W_EMBED, W_V, VALUE),
     VECTOR("attn_q.bias", q_bias, W_Q, SPLIT_BIAS),
     VECTOR("attn_k.bias", k_bias, W_K, SPLIT_BIAS),
     VECTOR("attn_v.bias", v_bias, W_V, SPLIT_BIAS),
     VECTOR("attn_q_norm.weight", q_norm, W_QNORM, QK_NORM),
-    VECTOR("attn_k_norm.weight", k_norm, W_KNORM, QK_NORM),
+    VECTOR("attn_k_norm.weight", k_norm, W_KNORM, KEY_NORM),
     VECTOR("attn_q_norm.bias", q_norm_bias, W_QNORM, QK_NORM_BIAS),
     VECTOR("attn_k_norm.bias", k_norm_bias, W_KNORM, QK_NORM_BIAS),
     MATRIX("attn_output.weight", out, W_MIX, W_EMBED, ATTENTION),
@@ -55,6 +55,15 @@ static const struct slot slots[] = {
     VECTOR("post_ffw_norm.weight", ffn_post_norm, W_EMBED, POST_NORM),
     VECTOR("layer_output_norm.weight", ffn_post_norm, W_EMBED, SUM_NORM),
     VECTOR("layer_output_norm.bias", ffn_post_norm_bias, W_EMBED, SUM_NORM),
+    MATRIX("inp_gate.weight", tail_in, W_EMBED, W_LAYER_INPUT, TAIL),
+    MATRIX("proj.weight", tail_out, W_LAYER_INPUT, W_EMBED, TAIL),
+    VECTOR("post_norm.weight", tail_norm, W_EMBED, TAIL),
+    VECTOR("layer_output_scale.weight", tail_scale, W_ONE, TAIL_SCALE),
+    VECTOR("ffn_gate_inp.scale", router_scale, W_EMBED, TWIN),
+    VECTOR("pre_ffw_norm_2.weight", experts_norm, W_EMBED, TWIN),
+    VECTOR("post_ffw_norm_1.weight", dense_post_norm, W_EMBED, TWIN),
+    VECTOR("post_ffw_norm_2.weight", experts_post_norm, W_EMBED, TWIN),
+    VECTOR("ffn_down_exps.scale", expert_scales, W_EXPERTS, TWIN_MAYBE),
     VECTOR("attn_sinks.weight", sinks, W_SINKS, SINKS),
     MATRIX("attn_q.weight", q, W_EMBED, W_LATENT_Q, LATENT_DIRECT),
     MATRIX("attn_q_a.weight", q_down, W_EMBED, W_QUERY_RANK, LATENT_NARROW),
@@ -105,10 +114,12 @@ static enum taking ffn_norm_taking(const struct hparams *h)
 }
 
 /* Of the tensors of a mixer. */
-static enum taking mixer_taking(enum presence presence, const struct hparams *h,
-                                const struct layer_shape *shape, const struct layer_facts *facts)
+static enum taking mixer_taking(enum presence presence, const struct hparams *h, uint32_t index,
+                                const struct layer_facts *facts)
 {
     const struct traits *t = h->traits;
+    const struct layer_shape *shape = &h->layers[index];
+    bool is_shared = shape->source != index;
     bool is_attention = shape->mixer == MIXER_ATTENTION, is_delta = shape->mixer == MIXER_DELTA_NET;
     bool is_mamba = shape->mixer == MIXER_MAMBA2;
     switch (presence) {
@@ -126,6 +137,17 @@ static enum taking mixer_taking(enum presence presence, const struct hparams *h,
                                                                                : TAKE_IF_THERE;
     case QK_NORM_BIAS:
         return is_attention && t->qk_norm == QK_WHOLE_MAYBE ? TAKE_IF_THERE : TAKE_NOT;
+    case SPLIT_KEY:
+    case VALUE:
+        return is_shared || !is_attention || facts->is_fused ? TAKE_NOT
+               : presence == VALUE && t->has_value_norm      ? TAKE_IF_THERE
+                                                             : TAKE_ALWAYS;
+    case KEY_NORM:
+        return is_shared ? TAKE_NOT : mixer_taking(QK_NORM, h, index, facts);
+    case TAIL:
+        return h->layer_input_dim != 0 ? TAKE_ALWAYS : TAKE_NOT;
+    case TAIL_SCALE:
+        return t->has_layer_inputs ? TAKE_IF_THERE : TAKE_NOT;
     case SINKS:
         return t->has_sinks ? TAKE_ALWAYS : TAKE_NOT;
     case LATENT:
@@ -161,7 +183,8 @@ enum taking model_slot_taking(enum presence presence, const struct hparams *h, u
     const struct traits *t = h->traits;
     const struct layer_shape *shape = &h->layers[index];
     bool is_normed = traits_norm_input(t) && !t->has_bare_norms;
-    bool is_dense = !shape->has_experts;
+    bool is_plain = !shape->has_experts; /* no experts */
+    bool is_dense = is_plain || t->has_twin_ffn;
     switch (presence) {
     case NEEDED:
         return TAKE_ALWAYS;
@@ -198,17 +221,21 @@ enum taking model_slot_taking(enum presence presence, const struct hparams *h, u
     case DOWN_BIAS:
         return is_dense ? TAKE_IF_THERE : TAKE_NOT;
     case ROUTER:
-        return is_dense ? TAKE_NOT : TAKE_ALWAYS;
+        return is_plain ? TAKE_NOT : TAKE_ALWAYS;
     case SHARED:
-        return !is_dense && h->shared_ffn_dim != 0 ? TAKE_ALWAYS : TAKE_NOT;
+        return !is_plain && h->shared_ffn_dim != 0 ? TAKE_ALWAYS : TAKE_NOT;
     case ROUTER_BIAS:
-        return !is_dense && t->has_router_bias ? TAKE_IF_THERE : TAKE_NOT;
+        return !is_plain && t->has_router_bias ? TAKE_IF_THERE : TAKE_NOT;
+    case TWIN:
+        return !is_plain && t->has_twin_ffn ? TAKE_ALWAYS : TAKE_NOT;
+    case TWIN_MAYBE:
+        return !is_plain && t->has_twin_ffn ? TAKE_IF_THERE : TAKE_NOT;
     case EXPERT_BIAS:
-        return !is_dense && t->has_expert_biases ? TAKE_IF_THERE : TAKE_NOT;
+        return !is_plain && t->has_expert_biases ? TAKE_IF_THERE : TAKE_NOT;
     case SHARED_GATE:
-        return !is_dense && t->shared == SHARED_GATED ? TAKE_ALWAYS : TAKE_NOT;
+        return !is_plain && t->shared == SHARED_GATED ? TAKE_ALWAYS : TAKE_NOT;
     default:
-        return mixer_taking(presence, h, shape, facts);
+        return mixer_taking(presence, h, index, facts);
     }
 }
 
@@ -250,6 +277,8 @@ uint64_t model_slot_width(enum width width, const struct hparams *h,
         return h->traits->qk_norm == QK_HEAD || h->traits->qk_norm == QK_HEAD_MAYBE
                    ? shape->key_dim
                    : (uint64_t)shape->kv_head_count * shape->key_dim;
+    case W_LAYER_INPUT:
+        return h->layer_input_dim;
     case W_SINKS:
         return shape->head_count;
     case W_LATENT_Q:

@@ -26,6 +26,7 @@ enum width {
     W_EXPERT_FFN,
     W_ALL_FFN, /* of all experts */
     W_ALL_EMBED,
+    W_LAYER_INPUT,
     /* of latent attention */
     W_LATENT_Q,   /* all queries */
     W_LATENT_MIX, /* what all heads give */
@@ -72,6 +73,13 @@ enum presence {
     ROUTER_BIAS,
     EXPERT_BIAS,
     SINKS,
+    VALUE,     /* as SPLIT, or as the keys */
+    SPLIT_KEY, /* as SPLIT, unless an earlier layer's are read */
+    KEY_NORM,
+    TAIL,
+    TAIL_SCALE,
+    TWIN,
+    TWIN_MAYBE,
     LATENT,
     LATENT_DIRECT, /* queries come from the input itself, or: */
     LATENT_NARROW,

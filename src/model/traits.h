@@ -169,6 +169,14 @@ struct traits {
     bool has_sinks;          /* each head has a score that takes weight and gives nothing */
     bool has_chunks;         /* windows are chunks of 8192 positions instead, and queries of layers
                                 without rotation get sharper with the position (Llama 4) */
+    bool has_plain_scores;   /* not divided by the root of the head's width */
+    bool has_window_heads;   /* layers with a window have heads of attention.key_length_swa, which
+                                turn without rope_freqs */
+    bool has_shared_keys;    /* attention.shared_kv_layers layers read those of an earlier one */
+    bool has_value_norm;     /* values are normed without weights; without attn_v they are the keys
+                                before their norm */
+    bool has_layer_inputs;   /* embedding_length_per_layer_input; tail.c */
+    bool has_twin_ffn;       /* experts stand beside the dense block; twin.c */
     bool has_yarn_scores;    /* YaRN sharpens the scores as well (DeepSeek 2) */
     bool has_clamp;          /* attention.clamp_kqv is read */
     bool has_root_embedding; /* embeddings are multiplied by sqrt(embedding_length) */

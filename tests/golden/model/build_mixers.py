@@ -71,4 +71,43 @@ def latent(spec, rng, blk, linear, vector):
     linear(blk + "attn_output", spec.embed, heads * value)
 
 
-BUILDERS = {"latent": latent, "conv": short_conv, "delta": delta_net, "mamba": mamba2}
+def gemma4(spec, rng, blk, linear, vector):
+    """adds: no_value (full layers without attn_v), tails (inputs and a scale of the layer's own)."""
+    il = int(blk.split(".")[1])
+    keys = spec.keys
+    window = keys["attention.sliding_window_pattern"][il]
+    dim = keys["attention.key_length_swa"] if window else keys["attention.key_length"]
+    kv_heads = spec.kv_heads[il] if isinstance(spec.kv_heads, list) else spec.kv_heads
+    linear(blk + "attn_q", spec.heads * dim, spec.embed)
+    vector(blk + "attn_q_norm.weight", rng.normal(1, 0.2, dim) / dim**0.25)
+    if il < spec.layers - keys.get("attention.shared_kv_layers", 0):
+        linear(blk + "attn_k", kv_heads * dim, spec.embed)
+        vector(blk + "attn_k_norm.weight", rng.normal(1, 0.2, dim) / dim**0.25)
+        if window or "no_value" not in spec.adds:
+            linear(blk + "attn_v", kv_heads * dim, spec.embed)
+    linear(blk + "attn_output", spec.embed, spec.heads * dim)
+    d = keys["embedding_length_per_layer_input"]
+    if d:
+        linear(blk + "inp_gate", d, spec.embed)
+        linear(blk + "proj", spec.embed, d)
+        vector(blk + "post_norm.weight", rng.normal(1, 0.2, spec.embed))
+    if "tails" in spec.adds:
+        vector(blk + "layer_output_scale.weight", rng.uniform(0.5, 1.2, 1))
+    if spec.experts:
+        for name in ("pre_ffw_norm_2", "post_ffw_norm_1", "post_ffw_norm_2"):
+            vector(blk + name + ".weight", rng.normal(1, 0.2, spec.embed))
+        vector(blk + "ffn_gate_inp.scale", rng.normal(spec.embed**0.5, 1, spec.embed))
+        vector(blk + "ffn_down_exps.scale", rng.uniform(0.5, 1.5, spec.experts[0]))
+
+
+def gemma4_start(spec, rng, linear, vector, rows):
+    d = spec.keys["embedding_length_per_layer_input"]
+    if d:
+        linear("per_layer_model_proj", d * spec.layers, spec.embed)
+        vector("per_layer_proj_norm.weight", rng.normal(1, 0.2, d))
+        vector("per_layer_token_embd.weight", rng.normal(0, 1 / d**0.5, (rows, d * spec.layers)))
+    full = spec.keys["attention.key_length"] // 2
+    vector("rope_freqs.weight", np.where(np.arange(full) < full // 2, 1.0, 1e30))
+
+
+BUILDERS = {"gemma4": gemma4, "latent": latent, "conv": short_conv, "delta": delta_net, "mamba": mamba2}

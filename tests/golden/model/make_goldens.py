@@ -225,6 +225,8 @@ class Spec:
                 build_mixers.BUILDERS[mixer](self, rng, "blk.%d." % i, linear, vector)
             if self.has_experts(i):
                 self.expert_layer("blk.%d." % i, linear, vector, stack)
+        if self.arch == "gemma4":
+            build_mixers.gemma4_start(self, rng, linear, vector, VOCAB)
         if "output" in self.biases:
             vector("output.bias", rng.normal(0, 0.3, VOCAB))
         half = (self.rope_dim or head) // 2
@@ -264,7 +266,7 @@ class Spec:
         if "attn_sinks" in self.adds:
             vector(blk + "attn_sinks.weight", np.random.default_rng(i).normal(1, 1, self.heads))
         gate = family.get("gate", "own")
-        if not self.has_experts(i):
+        if not self.has_experts(i) or family.get("twin"):
             if gate == "own":
                 linear(blk + "ffn_gate", ffn, self.embed)
             linear(blk + "ffn_up", 2 * ffn if gate == "fused" else ffn, self.embed)
@@ -494,6 +496,22 @@ NEWER_SPECS = [
          positions=[100, 4096, 8190, 8191, 8192, 8193, 8250, 8299],
          keys={"expert_count": 3, "expert_used_count": 1, "expert_feed_forward_length": 8,
                "interleave_moe_layer_step": 4}),
+    Spec("gemma4-f32", "gemma4", layers=6, embed=24, heads=3, kv_heads=1, rope_dim=16, tied=True,
+         ffn=[32, 32, 32, 32, 64, 64], tokens=90, adds=("tails",), mixers=["gemma4"] * 6,
+         keys={"attention.key_length": 16, "attention.value_length": 16,
+               "attention.key_length_swa": 8, "attention.value_length_swa": 8,
+               "rope.dimension_count_swa": 8, "attention.sliding_window": 9,
+               "attention.sliding_window_pattern": [True, True, True, False, True, False],
+               "attention.shared_kv_layers": 2, "embedding_length_per_layer_input": 8,
+               "final_logit_softcapping": 20.0, "rope.freq_base": 1000000.0}),
+    Spec("gemma4-experts-f32", "gemma4", layers=2, embed=24, heads=4, kv_heads=[2, 1], ffn=32,
+         rope_dim=16, tied=True, tokens=80, experts=(6, 12, 0), adds=("no_value", "gate_up"),
+         mixers=["gemma4"] * 2,
+         keys={**MOE, "attention.key_length": 16, "attention.value_length": 16,
+               "attention.key_length_swa": 8, "attention.value_length_swa": 8,
+               "rope.dimension_count_swa": 4, "attention.sliding_window": 70,
+               "attention.sliding_window_pattern": [True, False],
+               "embedding_length_per_layer_input": 0}),
     Spec("glm4moe-f32", "glm4moe", experts=(8, 12, 12), dense_layers=1, rope_dim=4, embed=24,
          heads=3, kv_heads=1, ffn=36, biases=QKV, adds=("exp_probs_b",),
          keys={**GROUPS, "expert_group_count": 1, "expert_group_used_count": 1}),

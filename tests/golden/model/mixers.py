@@ -134,3 +134,46 @@ def latent(model, x, il):
     weight = np.exp(score - score.max(-1, keepdims=True))
     weight /= weight.sum(-1, keepdims=True)
     return model.linear(np.einsum("hnm,mhd->nhd", weight, v).reshape(n, -1), blk + "attn_output")
+
+
+def gemma4_start(model, x, ids):
+    """The inputs that each layer has of its own, [tokens, layers, d]."""
+    model.keys, d = {}, model.get("embedding_length_per_layer_input", 0)
+    if d:
+        p = model.linear(x, "per_layer_model_proj") / model.embed**0.5
+        p = model.norm(p.reshape(len(x), model.layers, d), "per_layer_proj_norm")
+        token = model.t["per_layer_token_embd.weight"][np.array(ids)].reshape(p.shape)
+        model.inputs = (p + token * d**0.5) / 2**0.5
+
+
+def gemma4_tail(model, x, il):
+    blk, t = "blk.%d." % il, model.t
+    if blk + "inp_gate.weight" in t:
+        from reference import gelu
+        y = gelu(model.linear(x, blk + "inp_gate")) * model.inputs[:, il]
+        x = x + model.norm(model.linear(y, blk + "proj"), blk + "post_norm")
+    return x * t.get(blk + "layer_output_scale.weight", 1.0)
+
+
+def gemma4_attention(model, x, il):
+    """Heads of another width where there is a window; later layers read earlier ones' keys."""
+    blk, n, t, window = "blk.%d." % il, len(x), model.t, model.windows[il]
+    dim = model.get("attention.key_length_swa") if window else model.key_dim
+    heads, own = model.heads[il], model.layers - model.get("attention.shared_kv_layers", 0)
+    q = model.norm(model.linear(x, blk + "attn_q").reshape(n, heads, dim), blk + "attn_q_norm")
+    q = model.rope(q, il)
+    if il < own:
+        k = model.linear(x, blk + "attn_k").reshape(n, -1, dim)
+        v = model.linear(x, blk + "attn_v").reshape(k.shape) if blk + "attn_v.weight" in t else k
+        k = model.rope(model.norm(k, blk + "attn_k_norm"), il)
+        model.keys[bool(window)] = k, rms_norm(v, 1.0, model.eps)
+    k, v = model.keys[bool(window)]
+    distance = np.arange(n)[:, None] - np.arange(n)
+    unseen = (distance < 0) | ((distance >= window) if window else False)
+    out = np.empty_like(q)
+    for h in range(heads):
+        at = h * k.shape[1] // heads
+        score = np.where(unseen, -np.inf, q[:, h] @ k[:, at].T)
+        weight = np.exp(score - score.max(-1, keepdims=True))
+        out[:, h] = weight / weight.sum(-1, keepdims=True) @ v[:, at]
+    return model.linear(out.reshape(n, -1), blk + "attn_output")

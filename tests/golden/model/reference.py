@@ -214,6 +214,8 @@ FAMILIES = {
     "minicpm3": dict(neox=True), "deepseek2": {},
     "gpt-oss": dict(neox=True, act="swiglu_cut", windows=(2, 0)),
     "llama4": dict(nope="fourth", weights="plain", late=True, windows=(4, 8192), chunks=True),
+    "gemma4": dict(neox=True, act=gelu, root=True, post=True, windows=(6, 0), caps=(0, 30),
+                   plain_window=True, window_base=10000.0, twin=True),
     "glm4moe": dict(neox=True, qk="head"),
     "bailingmoe": {}, "bailingmoe2": dict(neox=True, qk="head"),
 }
@@ -290,6 +292,8 @@ class Model:
         if not isinstance(pattern, list):
             pattern = [i % pattern < pattern - 1 for i in range(self.layers)]
         self.windows = [width if has else 0 for has in pattern]
+        swa = self.get("rope.dimension_count_swa", self.rope_dim)
+        self.rope_dims = [swa if w else self.rope_dim for w in self.windows]
         nope = self.family.get("nope")
         self.turns = [not self.family.get("unrotated") for _ in pattern]
         if nope == "fourth":
@@ -306,14 +310,14 @@ class Model:
         value = self.get(name, default)
         return value if isinstance(value, list) else [value] * self.layers
 
-    def frequencies(self, window, count):
+    def frequencies(self, window, count, dim):
         """Turns per position of each pair (radians), and the factor of cos and sin."""
-        dim, base = self.rope_dim, self.get("rope.freq_base", 10000.0)
+        base = self.get("rope.freq_base", 10000.0)
         if window:
             base = self.get("rope.freq_base_swa", self.family.get("window_base", base))
         i = np.arange(dim // 2)
         freq = base ** (-2.0 * i / dim)
-        if "rope_freqs.weight" in self.t:
+        if "rope_freqs.weight" in self.t and not (window and self.arch == "gemma4"):
             freq = freq / self.t["rope_freqs.weight"]
         which = "rope_factors_%s.weight" % ("long" if count > self.original else "short")
         if which in self.t:
@@ -347,12 +351,13 @@ class Model:
         """x: [tokens, heads, key_dim]; the first rope_dim dimensions turn."""
         if not self.turns[il]:
             return x
-        freq, magnitude = self.frequencies(self.windows[il], len(x))
+        dim = self.rope_dims[il]
+        freq, magnitude = self.frequencies(self.windows[il], len(x), dim)
         angle = np.arange(len(x))[:, None, None] * freq
         cos, sin = np.cos(angle) * magnitude, np.sin(angle) * magnitude
-        out, half = x.copy(), self.rope_dim // 2
-        a = slice(0, half) if self.neox else slice(0, self.rope_dim, 2)
-        b = slice(half, self.rope_dim) if self.neox else slice(1, self.rope_dim, 2)
+        out, half = x.copy(), dim // 2
+        a = slice(0, half) if self.neox else slice(0, dim, 2)
+        b = slice(half, dim) if self.neox else slice(1, dim, 2)
         out[..., a] = x[..., a] * cos - x[..., b] * sin
         out[..., b] = x[..., a] * sin + x[..., b] * cos
         return out
@@ -434,6 +439,8 @@ class Model:
     def mix(self, x, il):
         """Attention, or what the tensors of the layer say instead."""
         blk = "blk.%d." % il
+        if self.arch == "gemma4":
+            return mixers.gemma4_attention(self, x, il)
         if blk + "shortconv.conv.weight" in self.t:
             return mixers.short_conv(self, x, il)
         if blk + "attn_kv_a_mqa.weight" in self.t:
@@ -481,10 +488,10 @@ class Model:
             return gate * mixers.sigmoid(1.702 * gate) * (up + 1)
         return act(gate) * up
 
-    def experts(self, x, il):
+    def experts(self, x, il, routed=None):
         """The sum of the chosen experts, token by token, and of the shared one."""
         blk, t = "blk.%d." % il, self.t
-        score = self.linear(x, blk + "ffn_gate_inp")
+        score = self.linear(x if routed is None else routed, blk + "ffn_gate_inp")
         p = self.probabilities(score)
         ranked = score if self.arch == "llama4" else p + t.get(blk + "exp_probs_b.bias", 0.0)
         is_plain = self.family.get("weights") == "plain"
@@ -497,6 +504,8 @@ class Model:
             total = 1.0 if is_plain else p[i, chosen].sum()
             for e in chosen:
                 weight = p[i, e] / total * scale
+                weight *= t[blk + "ffn_down_exps.scale"][e] if (
+                    blk + "ffn_down_exps.scale") in t else 1.0
                 if self.arch == "llama4":  # weighs what goes in
                     y[i] += self.expert(x[i] * weight, blk, e)
                 else:
@@ -519,9 +528,12 @@ class Model:
         return np.where(x > 0, mixers.softplus(p) * x * x + beta * x, below)
 
     def ffn(self, x, il):
-        blk = "blk.%d." % il
-        if blk + "ffn_gate_inp.weight" in self.t:
+        if "blk.%d.ffn_gate_inp.weight" % il in self.t:
             return self.experts(x, il)
+        return self.dense(x, il)
+
+    def dense(self, x, il):
+        blk = "blk.%d." % il
         act, gate = self.family.get("act", silu), self.family.get("gate", "own")
         if act == "xielu":
             act = lambda a: self.xielu(a, il)
@@ -534,6 +546,14 @@ class Model:
         else:
             up = act(up)
         return self.linear(up, blk + "ffn_down")
+
+    def twin(self, x, il):
+        """Gemma 4: experts beside the dense block, each half with norms of its own."""
+        blk, t = "blk.%d." % il, self.t
+        dense = self.norm(self.dense(self.norm(x, blk + "ffn_norm"), il), blk + "post_ffw_norm_1")
+        routed = rms_norm(x, 1.0, self.eps) * t[blk + "ffn_gate_inp.scale"] / self.embed**0.5
+        n = self.experts(self.norm(x, blk + "pre_ffw_norm_2"), il, routed)
+        return dense + self.norm(n, blk + "post_ffw_norm_2")
 
     def layer(self, x, il):
         blk, post = "blk.%d." % il, self.family.get("post") or self.family.get("only_post")
@@ -553,8 +573,12 @@ class Model:
         n = self.mix(before(x, "attn_norm"), il)
         x = x + after(n, "post_attention_norm") * self.residual_scale
         name = "post_attention_norm" if self.arch in POST_AS_FFN else "ffn_norm"
-        n = self.ffn(before(x, name), il)
-        return x + after(n, "post_ffw_norm") * self.residual_scale
+        if self.family.get("twin") and blk + "ffn_gate_inp.weight" in self.t:
+            n = self.twin(x, il)
+        else:
+            n = self.ffn(before(x, name), il)
+        x = x + after(n, "post_ffw_norm") * self.residual_scale
+        return mixers.gemma4_tail(self, x, il) if self.arch == "gemma4" else x
 
     def logits(self, ids):
         """[tokens, vocabulary]"""
@@ -563,6 +587,8 @@ class Model:
             x = x + self.t["position_embd.weight"][: len(x)]
         if "token_embd_norm.weight" in self.t and "output_norm.weight" in self.t:
             x = self.norm(x, "token_embd_norm")
+        if self.arch == "gemma4":
+            mixers.gemma4_start(self, x, ids)
         for il in range(self.layers):
             x = self.layer(x, il)
         x = self.norm(x, "output_norm" if "output_norm.weight" in self.t else "token_embd_norm")
