@@ -382,7 +382,11 @@ const struct api_field api_fields_shared[] = {
     {.name = "timings", .kind = API_BOOL, .offset = SLOT(wants_timings)},
     {.name = "stop", .kind = API_CUSTOM, .apply = api_apply_stop},
     {.name = "banned_strings", .kind = API_CUSTOM, .apply = apply_banned},
-    /* sampling: OpenAI's */
+    {0},
+};
+
+const struct api_field api_fields_sampling[] = {
+    /* OpenAI's */
     {.name = "temperature", .kind = API_F32, .offset = SLOT(sampling.temperature), .max = 2},
     {.name = "top_p", .kind = API_F32, .offset = SLOT(sampling.top_p), .max = 1},
     {.name = "seed", .kind = API_CUSTOM, .apply = api_apply_seed},
@@ -397,7 +401,7 @@ const struct api_field api_fields_shared[] = {
      .min = -2,
      .max = 2},
     {.name = "logit_bias", .kind = API_CUSTOM, .apply = apply_logit_bias, .min = -100, .max = 100},
-    /* sampling: llama-server's */
+    /* llama-server's */
     {.name = "top_k", .kind = API_U32, .offset = SLOT(sampling.top_k), .max = INT32_MAX},
     {.name = "min_p", .kind = API_F32, .offset = SLOT(sampling.min_p), .max = 1},
     {.name = "min_keep", .kind = API_U32, .offset = SLOT(sampling.min_keep), .max = INT32_MAX},

@@ -62,8 +62,10 @@ bool api_apply_mirostat(struct gen_request *request, const struct api_field *fie
 bool api_apply_stop(struct gen_request *request, const struct api_field *field, const json_t *value,
                     struct err *err);
 
-/* Sampling, limits and delivery: what chat and text completions share, OpenAI's names and
- * llama-server's for the samplers that OpenAI lacks. */
+/* Limits and delivery: what chat and text completions share. */
 extern const struct api_field api_fields_shared[];
+
+/* Sampling: OpenAI's names and llama-server's for the samplers that OpenAI lacks. */
+extern const struct api_field api_fields_sampling[];
 
 #endif

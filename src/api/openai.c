@@ -108,6 +108,18 @@ void api_openai_logprob(float logprob, struct buf *out)
     buf_add_text(out, number);
 }
 
+void api_openai_obfuscate(size_t len, struct buf *out)
+{
+    enum { STEP = 32 };
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    size_t count = STEP - len % STEP;
+    buf_add_text(out, ",\"obfuscation\":\"");
+    for (size_t i = 0; i < count; i++) {
+        buf_add_char(out, letters[(len * 7 + i * 13) % (sizeof letters - 1)]);
+    }
+    buf_add_char(out, '"');
+}
+
 void api_openai_end(struct api_render *render, const char *object, struct buf *out)
 {
     if (render->request->include_usage) {

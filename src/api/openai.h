@@ -48,6 +48,10 @@ const char *api_openai_finish(const struct api_choice *choice);
 /* A number no JSON lacks: -inf becomes -9999.0, as OpenAI writes it; NaN becomes null. */
 void api_openai_logprob(float logprob, struct buf *out);
 
+/* ,"obfuscation":"..." for a delta of `len` bytes: pads it to a multiple of 32, so that who sees
+ * only the sizes of events learns less of the text. */
+void api_openai_obfuscate(size_t len, struct buf *out);
+
 /* "token":...,"logprob":...,"bytes":[...] */
 void api_openai_token(const struct api_render *render, const struct engine_logprob *token,
                       struct buf *out);

@@ -130,7 +130,8 @@ static const struct api_field chat_fields[] = {
     {0},
 };
 
-static const struct api_field *const tables[] = {chat_fields, api_fields_shared, NULL};
+static const struct api_field *const tables[] = {chat_fields, api_fields_shared,
+                                                 api_fields_sampling, NULL};
 
 static bool parse(struct gen_request *request, struct str body, struct err *err)
 {

@@ -138,7 +138,10 @@ struct gen_request {
     uint32_t max_tokens;
     uint32_t min_tokens;
     bool ignore_eos;
-    bool wants_timings; /* what the cache and the clock say stands in the answer */
+    bool drops_oldest;    /* of a chat whose prompt does not fit: the first turns are left out */
+    size_t dropped_count; /* how many messages; filled by api_request_prepare */
+    struct str verbosity; /* "low", "high": told to the template, which must know it */
+    bool wants_timings;   /* what the cache and the clock say stands in the answer */
     const struct str *stops;
     size_t stop_count;
     const struct str *banned;

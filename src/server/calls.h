@@ -8,4 +8,16 @@
 /* The handler of a row: runs `fn` on a worker and answers with what it wrote. */
 enum server_step server_call(struct server_exchange *exchange, api_call_fn *fn);
 
+enum server_step server_responses_create(struct server_exchange *exchange);
+enum server_step server_responses_count(struct server_exchange *exchange);
+enum server_step server_responses_inputs(struct server_exchange *exchange);
+enum server_step server_conversations_create(struct server_exchange *exchange);
+enum server_step server_conversations_get(struct server_exchange *exchange);
+enum server_step server_conversations_update(struct server_exchange *exchange);
+enum server_step server_conversations_delete(struct server_exchange *exchange);
+enum server_step server_conversations_items(struct server_exchange *exchange);
+enum server_step server_conversations_add(struct server_exchange *exchange);
+enum server_step server_conversations_item(struct server_exchange *exchange);
+enum server_step server_conversations_remove(struct server_exchange *exchange);
+
 #endif

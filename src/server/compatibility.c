@@ -6,6 +6,7 @@
 #include "api/embedding.h"
 #include "api/ollama.h"
 #include "api/openai.h"
+#include "api/responses.h"
 #include "server/routes.h"
 
 /* In tables a bar would end the cell. */
@@ -87,6 +88,7 @@ void server_compatibility_page(struct buf *out)
     add_fields("OpenAI: POST /v1/embeddings", api_openai_embeddings.tables, out);
     add_fields("Jina, Cohere, llama-server: POST /v1/rerank", api_rerank.tables, out);
     add_fields("llama-server: POST /embedding", api_llama_embedding.tables, out);
+    add_fields("OpenAI: POST /v1/responses, /v1/responses/input_tokens", api_responses_tables, out);
     add_fields("Anthropic: POST /v1/messages", api_anthropic_messages.tables, out);
     add_fields("Anthropic: POST /v1/messages/count_tokens", api_anthropic_count.tables, out);
     add_fields("Anthropic: a tool", tools, out);

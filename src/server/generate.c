@@ -1,6 +1,7 @@
 #include "server/generate.h"
 
 #include "api/openai.h"
+#include "server/background.h"
 #include "server/exchange.h"
 #include "server/generation.h"
 
@@ -94,6 +95,9 @@ enum server_step server_generate(struct server_exchange *exchange,
         break;
     }
     const struct api_run *run = server_generation_run(generation);
+    if (run->request.is_detached) {
+        return server_background_adopt(exchange);
+    }
     str_quote(exchange->model, run->request.model);
     str_quote(exchange->user, str_slice(run->request.user, 0, 64));
     if (!run->request.stream) {

@@ -254,6 +254,33 @@ static enum server_pull pull_loading(struct server_generation *generation, doubl
     return SERVER_PULL_MORE;
 }
 
+struct api_run *server_generation_run_of(struct server_generation *generation)
+{
+    return &generation->run;
+}
+
+void server_generation_hand_on(struct server_generation *generation, void (*wake)(void *arg),
+                               void *arg)
+{
+    pthread_mutex_lock(&generation->lock);
+    generation->wake = wake;
+    generation->arg = arg;
+    pthread_mutex_unlock(&generation->lock);
+}
+
+bool server_generation_abandon(struct server_generation *generation, const struct err *failure)
+{
+    pthread_mutex_lock(&generation->lock);
+    bool is_open = generation->commit == COMMIT_NONE || generation->commit == COMMIT_FAILED;
+    generation->commit = is_open ? COMMIT_DONE : generation->commit;
+    pthread_mutex_unlock(&generation->lock);
+    if (is_open) {
+        api_run_stop(&generation->run);
+        api_run_abandon(&generation->run, failure);
+    }
+    return is_open;
+}
+
 const struct api_run *server_generation_run(const struct server_generation *generation)
 {
     return &generation->run;
@@ -301,7 +328,9 @@ enum server_pull server_generation_pull(struct server_generation *generation, st
         generation->dialect->broken(&run->render, failure, out);
         generation->has_ended = true;
     }
-    return out->len > 0 ? SERVER_PULL_MORE : SERVER_PULL_WAIT;
+    return out->len > 0            ? SERVER_PULL_MORE
+           : generation->has_ended ? SERVER_PULL_END
+                                   : SERVER_PULL_WAIT;
 }
 
 enum server_pull server_generation_whole(struct server_generation *generation, struct buf *out,

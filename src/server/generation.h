@@ -65,6 +65,17 @@ enum server_pull server_generation_pull(struct server_generation *generation, st
 enum server_pull server_generation_whole(struct server_generation *generation, struct buf *out,
                                          struct err *failure);
 
+/* RUNNING: from now on another is woken. */
+void server_generation_hand_on(struct server_generation *generation, void (*wake)(void *arg),
+                               void *arg);
+
+/* RUNNING: ends it, and what is kept of it says so (NULL: cancelled). Waits for a step of the
+ * engine and the disk. False, and nothing is done, when the answer is complete and being kept. */
+bool server_generation_abandon(struct server_generation *generation, const struct err *failure);
+
+/* The run, for the owner. */
+struct api_run *server_generation_run_of(struct server_generation *generation);
+
 /* The owner's last call; cancels what runs. */
 void server_generation_leave(struct server_generation *generation);
 

@@ -1,13 +1,15 @@
 #include "server/routes.h"
 
 #include "base/utf8.h"
+#include "server/background.h"
+#include "server/calls.h"
 #include "server/clients.h"
 #include "server/embed.h"
 #include "server/generate.h"
 #include "server/pages.h"
 #include "server/websocket.h"
 
-enum { SHOW_BYTES_MAX = 64 << 10 };
+enum { SHOW_BYTES_MAX = 64 << 10, CALL_BYTES_MAX = 64 << 10 };
 
 const struct server_route server_routes[] = {
     {"GET", "/", SERVER_ROLE_PUBLIC, 0, server_page_root, "what this is"},
@@ -32,6 +34,34 @@ const struct server_route server_routes[] = {
      "the same"},
     {"GET", "/v1/chat/stream", SERVER_ROLE_INFERENCE, 0, server_websocket,
      "a WebSocket for many conversations (docs/api/websocket.md)"},
+    {"POST", "/v1/responses", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING, server_responses_create,
+     "answers, and keeps the answer"},
+    {"POST", "/v1/responses/input_tokens", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING,
+     server_responses_count, "counts the tokens of such a request"},
+    {"GET", "/v1/responses/{id}", SERVER_ROLE_INFERENCE, 0, server_responses_get,
+     "a stored response; stream=true&starting_after=N: its events"},
+    {"DELETE", "/v1/responses/{id}", SERVER_ROLE_INFERENCE, 0, server_responses_delete,
+     "deletes it"},
+    {"POST", "/v1/responses/{id}/cancel", SERVER_ROLE_INFERENCE, CALL_BYTES_MAX,
+     server_responses_cancel, "cancels it, if it is in the background"},
+    {"GET", "/v1/responses/{id}/input_items", SERVER_ROLE_INFERENCE, 0, server_responses_inputs,
+     "its input, by pages"},
+    {"POST", "/v1/conversations", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING,
+     server_conversations_create, "makes a conversation"},
+    {"GET", "/v1/conversations/{id}", SERVER_ROLE_INFERENCE, 0, server_conversations_get,
+     "a conversation"},
+    {"POST", "/v1/conversations/{id}", SERVER_ROLE_INFERENCE, CALL_BYTES_MAX,
+     server_conversations_update, "changes its metadata"},
+    {"DELETE", "/v1/conversations/{id}", SERVER_ROLE_INFERENCE, 0, server_conversations_delete,
+     "deletes it with its items"},
+    {"GET", "/v1/conversations/{id}/items", SERVER_ROLE_INFERENCE, 0, server_conversations_items,
+     "its items, by pages"},
+    {"POST", "/v1/conversations/{id}/items", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING,
+     server_conversations_add, "adds items"},
+    {"GET", "/v1/conversations/{id}/items/{item}", SERVER_ROLE_INFERENCE, 0,
+     server_conversations_item, "one of them"},
+    {"DELETE", "/v1/conversations/{id}/items/{item}", SERVER_ROLE_INFERENCE, 0,
+     server_conversations_remove, "deletes it"},
     /* llama-server's */
     {"POST", "/embedding", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING, server_llama_embedding,
      "vectors of texts, as llama-server has it"},

@@ -3,8 +3,10 @@
 #include <stdio.h>
 #include <sys/resource.h>
 
+#include "api/responses.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "server/background.h"
 #include "server/exchange.h"
 #include "server/sessions.h"
 
@@ -122,10 +124,12 @@ struct server *server_create(const struct server_params *params, struct err *err
 
 bool server_start(struct server *server, struct err *err)
 {
+    struct store *store = server->params.keep.store;
     server->workers = server_workers_create(server->params.worker_count, err);
     server->sessions = server->workers ? server_sessions_create(server, err) : NULL;
-    return server->sessions && server_http_start(server, err) &&
-           server_front_start(server->front, err);
+    server->backgrounds = server->sessions ? server_backgrounds_create(server, err) : NULL;
+    return server->backgrounds && (!store || api_responses_recover(store, err)) &&
+           server_http_start(server, err) && server_front_start(server->front, err);
 }
 
 size_t server_listen_count(const struct server *server)
@@ -169,7 +173,9 @@ void server_destroy(struct server *server)
     server_sessions_stop(server->sessions);
     server_http_stop(server);
     server_sessions_destroy(server->sessions);
+    server_backgrounds_stop(server->backgrounds);
     server_workers_destroy(server->workers);
+    server_backgrounds_destroy(server->backgrounds);
     server_front_destroy(server->front);
     server_tls_destroy(server->tls);
     server_access_destroy(server->access);

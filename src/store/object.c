@@ -206,17 +206,16 @@ bool store_get(struct store *store, enum store_kind kind, struct str tenant, str
 
 /* ---- lists ---- */
 
-/* ?1 kind ?2 tenant ?3 parent ?4 now ?5 state ?6 label ?7 number to start behind, then pairs */
-enum { PARAM_PAIRS = 8 };
+/* ?1 kind ?2 tenant ?3 parent ?4 now ?5 state ?6 label ?7 number to start behind ?8 id, pairs */
+enum { PARAM_PAIRS = 9 };
 
 static void compose(const struct store_query *query, struct buf *sql)
 {
     buf_add_text(sql, "SELECT " COLUMNS " FROM object WHERE kind = ?1"
                       " AND (expires = 0 OR expires > ?4)");
     buf_add_text(sql, query->any_tenant ? " AND ?2 IS NOT NULL" : " AND tenant = ?2");
-    buf_add_text(sql, query->any_tenant && query->parent.len == 0
-                          ? " AND ?3 IS NOT NULL"
-                          : " AND parent = CAST(?3 AS TEXT)");
+    buf_add_text(sql, query->any_parent ? " AND ?3 IS NOT NULL" : " AND parent = CAST(?3 AS TEXT)");
+    buf_add_text(sql, query->id.len ? " AND id = CAST(?8 AS TEXT)" : " AND ?8 IS NOT NULL");
     buf_add_text(sql, query->state.len ? " AND state = CAST(?5 AS TEXT)" : " AND ?5 IS NOT NULL");
     buf_add_text(sql, query->label.len ? " AND label = CAST(?6 AS TEXT)" : " AND ?6 IS NOT NULL");
     buf_add_text(sql, query->is_descending ? " AND number < ?7" : " AND number > ?7");
@@ -277,7 +276,8 @@ static sqlite3_stmt *prepare_list(struct store *store, const struct store_query 
               sqlite3_bind_int64(statement, 4, clock_wall_s()) == SQLITE_OK &&
               store_bind(store, statement, 5, query->state, err) &&
               store_bind(store, statement, 6, query->label, err) &&
-              sqlite3_bind_int64(statement, 7, number) == SQLITE_OK;
+              sqlite3_bind_int64(statement, 7, number) == SQLITE_OK &&
+              store_bind(store, statement, 8, query->id, err);
     for (size_t i = 0; ok && i < query->metadata_count; i++) {
         int at = PARAM_PAIRS + (int)i * 2;
         ok = store_bind(store, statement, at, query->metadata[i].name, err) &&

@@ -19,6 +19,7 @@ static const char *const steps[] = {
     " UNIQUE (tenant, kind, parent, id));"
     "CREATE INDEX object_expires ON object (expires) WHERE expires > 0;"
     "CREATE INDEX object_state ON object (kind, state) WHERE state <> '';"
+    "CREATE INDEX object_id ON object (tenant, id);"
     "CREATE INDEX object_parent ON object (tenant, parent) WHERE parent <> '';"
     "CREATE TABLE content ("
     " number INTEGER PRIMARY KEY REFERENCES object (number) ON DELETE CASCADE,"

@@ -30,6 +30,7 @@ enum store_kind {
     STORE_MESSAGE,      /* of its request; parent: the completion */
     STORE_RESPONSE,     /* of the Responses API; content: its event log */
     STORE_INPUT,        /* an input item; parent: the response */
+    STORE_OUTPUT,       /* an output item; parent: the response */
     STORE_CONVERSATION, /* items are its children */
     STORE_ITEM,
     STORE_FILE, /* content: its bytes */
@@ -78,7 +79,8 @@ struct store_query {
     struct str tenant;
     bool any_tenant; /* for the server itself, after a restart */
     struct str parent;
-    struct str state, label;           /* empty: any */
+    bool any_parent;
+    struct str id, state, label;       /* empty: any */
     const struct store_pair *metadata; /* members that "metadata" of the body must have */
     size_t metadata_count;
     bool is_descending; /* newest first */

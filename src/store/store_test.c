@@ -166,6 +166,8 @@ static void lists_are_in_order_and_by_pages(void **state)
           "bd", false);
     lists(fixture, (struct store_query){.any_tenant = true, .state = STR("open")}, "e", false);
     lists(fixture, (struct store_query){.any_tenant = true}, "abcdez", false);
+    lists(fixture, (struct store_query){.tenant = ann, .id = STR("c"), .any_parent = true}, "c",
+          false);
     struct store_query query = {.kind = STORE_RESPONSE, .tenant = ann, .after = STR("z")};
     assert_false(store_list(fixture->store, &query, add_id, NULL, NULL, &err));
     assert_int_equal(err.code, ERR_NOT_FOUND);

@@ -1,0 +1,28 @@
+/* The routes of OpenAI's API that are more than chat: each is a dialect or a call. */
+#include "api/responses.h"
+#include "server/calls.h"
+#include "server/generate.h"
+
+#define GENERATION(handler, dialect)                                                               \
+    enum server_step handler(struct server_exchange *exchange)                                     \
+    {                                                                                              \
+        return server_generate(exchange, &(dialect));                                              \
+    }
+#define CALL(handler, function)                                                                    \
+    enum server_step handler(struct server_exchange *exchange)                                     \
+    {                                                                                              \
+        return server_call(exchange, function);                                                    \
+    }
+
+GENERATION(server_responses_create, api_responses)
+GENERATION(server_responses_count, api_responses_count)
+CALL(server_responses_inputs, api_responses_call_inputs)
+
+CALL(server_conversations_create, api_conversations_create)
+CALL(server_conversations_get, api_conversations_get)
+CALL(server_conversations_update, api_conversations_update)
+CALL(server_conversations_delete, api_conversations_delete)
+CALL(server_conversations_items, api_conversations_items)
+CALL(server_conversations_add, api_conversations_add)
+CALL(server_conversations_item, api_conversations_item)
+CALL(server_conversations_remove, api_conversations_remove)
