@@ -319,11 +319,11 @@ static bool apply_stream_options(struct gen_request *request, const struct api_f
     for (void *it = json_object_iter(object); it; it = json_object_iter_next(object, it)) {
         const json_t *item = json_object_iter_value(it);
         if (strcmp(json_object_iter_key(it), "include_obfuscation") == 0) {
-            if (json_is_false(item) || json_is_null(item)) {
-                continue;
+            if (!json_is_boolean(item) && !json_is_null(item)) {
+                return api_type_error("stream_options.include_obfuscation", "a boolean", item, err);
             }
-            return err_set_param(err, ERR_UNSUPPORTED, "stream_options.include_obfuscation",
-                                 "chunks are not padded: 'include_obfuscation' may only be false");
+            request->pads_deltas = json_is_true(item);
+            continue;
         }
         if (strcmp(json_object_iter_key(it), "include_usage") != 0) {
             api_unknown_error(json_object_iter_key(it), err);

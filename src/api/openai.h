@@ -23,6 +23,22 @@ bool api_openai_models(struct route_registry *registry, struct buf *out, struct 
 bool api_openai_model(struct route_registry *registry, struct str id, struct buf *out,
                       struct err *err);
 
+/* ---- stored chat completions (openai_stored.c) ---- */
+
+struct api_call;
+struct api_run_owner;
+
+extern const struct api_field api_openai_kept_fields[];
+bool api_openai_stored_resolve(struct gen_request *request, const struct api_run_owner *owner,
+                               struct err *err);
+bool api_openai_stored_commit(struct api_render *render, const struct api_run_owner *owner,
+                              struct err *err);
+bool api_openai_stored_get(struct api_call *call, struct err *err);
+bool api_openai_stored_list(struct api_call *call, struct err *err);
+bool api_openai_stored_update(struct api_call *call, struct err *err);
+bool api_openai_stored_delete(struct api_call *call, struct err *err);
+bool api_openai_stored_messages(struct api_call *call, struct err *err);
+
 /* ---- pieces of chat and completions ---- */
 
 /* The handler of the field "messages": fills request->messages. */

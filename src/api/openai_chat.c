@@ -77,10 +77,9 @@ static bool apply_neutral(struct gen_request *request, const struct api_field *f
             return true;
         }
     }
-    bool is_off = json_is_false(value) && strcmp(field->name, "store") == 0;
     bool is_none = json_is_array(value) && json_array_size(value) == 0 &&
                    (strcmp(field->name, "tools") == 0 || strcmp(field->name, "functions") == 0);
-    if (is_off || is_none) {
+    if (is_none) {
         return true;
     }
     return err_set_param(err, ERR_UNSUPPORTED, field->name, "'%s' is not supported: %s",
@@ -109,29 +108,23 @@ static const struct api_field chat_fields[] = {
      .apply = apply_response_format,
      .is_limited = true,
      .note = "only 'text'"},
-    {.name = "safety_identifier", .kind = API_TEXT, .offset = SLOT(user)},
     NEUTRAL("service_tier", "there is one tier, 'default'"),
     NEUTRAL("modalities", "the only modality is 'text'"),
-    NEUTRAL("store", "completions are not stored"),
     NEUTRAL("tools", "this server does not call tools yet"),
     NEUTRAL("tool_choice", "this server does not call tools yet"),
     NEUTRAL("functions", "this server does not call tools yet"),
     REFUSED("function_call", "this server does not call tools yet"),
     REFUSED("parallel_tool_calls", "this server does not call tools yet"),
     REFUSED("audio", "the only modality is 'text'"),
-    REFUSED("metadata", "completions are not stored"),
     REFUSED("moderation", "there is no moderation"),
-    REFUSED("prediction", "predicted output is not used"),
-    REFUSED("prompt_cache_key", "there is no prompt cache to choose"),
-    REFUSED("prompt_cache_retention", "there is no prompt cache to keep"),
     REFUSED("reasoning_effort", "models here have no such control; see chat_template_kwargs"),
-    REFUSED("verbosity", "models here have no such control"),
+    REFUSED("prompt_cache_options", "the cache has no options"),
     REFUSED("web_search_options", "there is no web search"),
     {0},
 };
 
-static const struct api_field *const tables[] = {chat_fields, api_fields_shared,
-                                                 api_fields_sampling, NULL};
+static const struct api_field *const tables[] = {chat_fields, api_openai_kept_fields,
+                                                 api_fields_shared, api_fields_sampling, NULL};
 
 static bool parse(struct gen_request *request, struct str body, struct err *err)
 {
@@ -215,9 +208,13 @@ static void frame_begin(const struct api_render *render, size_t choice, struct b
     buf_add_format(out, ",\"choices\":[{\"index\":%zu,\"delta\":", choice);
 }
 
-static void frame_end(const struct api_render *render, const char *finish, struct buf *out)
+static void frame_end(const struct api_render *render, const char *finish, size_t delta_bytes,
+                      struct buf *out)
 {
     buf_add_format(out, ",\"finish_reason\":%s}]", finish);
+    if (render->request->pads_deltas && delta_bytes) {
+        api_openai_obfuscate(delta_bytes, out);
+    }
     buf_add_text(out, render->request->include_usage ? ",\"usage\":null}\n\n" : "}\n\n");
 }
 
@@ -227,7 +224,7 @@ static void begin(struct api_render *render, struct buf *out)
         frame_begin(render, i, out);
         buf_add_text(out, "{\"role\":\"assistant\",\"content\":\"\",\"refusal\":null}"
                           ",\"logprobs\":null");
-        frame_end(render, "null", out);
+        frame_end(render, "null", 0, out);
     }
 }
 
@@ -239,7 +236,7 @@ static void add_text_frame(const struct api_render *render, size_t choice, struc
     json_write_string(out, text);
     buf_add_char(out, '}');
     add_logprobs(render, tokens, token_count, out);
-    frame_end(render, "null", out);
+    frame_end(render, "null", text.len, out);
 }
 
 /* The tokens of an event stand beside its first text. */
@@ -260,7 +257,7 @@ static void event(struct api_render *render, size_t choice, const struct gen_eve
     if (event->is_done) {
         frame_begin(render, choice, out);
         buf_add_text(out, "{},\"logprobs\":null");
-        frame_end(render, api_openai_finish(&render->choices[choice]), out);
+        frame_end(render, api_openai_finish(&render->choices[choice]), 0, out);
     }
 }
 
@@ -294,6 +291,10 @@ static void whole(struct api_render *render, struct buf *out)
     buf_add_char(out, ']');
     api_openai_usage(render, out);
     api_openai_timings(render, out);
+    if (render->request->metadata) {
+        buf_add_text(out, ",\"metadata\":");
+        json_write(out, render->request->metadata);
+    }
     buf_add_text(out, ",\"service_tier\":\"default\"}");
 }
 
@@ -307,5 +308,7 @@ const struct api_dialect api_openai_chat = {
     .loading = api_openai_loading,
     .queued = api_openai_queued,
     .whole = whole,
+    .resolve = api_openai_stored_resolve,
+    .commit = api_openai_stored_commit,
     .tables = tables,
 };

@@ -35,12 +35,63 @@ static bool apply_logprobs(struct gen_request *request, const struct api_field *
     return true;
 }
 
-/* Checked against n in parse(), because the order of keys is the client's. */
+/* With n in parse(), because the order of keys is the client's. */
 static bool apply_best_of(struct gen_request *request, const struct api_field *field,
                           const json_t *value, struct err *err)
 {
+    if (!json_is_integer(value)) {
+        return api_type_error(field->name, "an integer", value, err);
+    }
+    json_int_t best_of = json_integer_value(value);
+    if (best_of < 1 || best_of > API_CHOICES_MAX) {
+        return err_set_param(err, ERR_INVALID, field->name,
+                             "invalid value for 'best_of': must be between 1 and %d",
+                             API_CHOICES_MAX);
+    }
+    request->best = (uint32_t)best_of;
+    return true;
+}
+
+static bool apply_suffix(struct gen_request *request, const struct api_field *field,
+                         const json_t *value, struct err *err)
+{
     (void)request;
-    return json_is_integer(value) || api_type_error(field->name, "an integer", value, err);
+    return json_is_string(value) || api_type_error(field->name, "a string", value, err);
+}
+
+/* best_of answers are generated for each prompt and n of them told. */
+static bool check_best_of(struct gen_request *request, struct err *err)
+{
+    uint32_t best_of = request->best, n = request->n;
+    request->best = 0;
+    if (best_of == 0 || best_of == n) {
+        return true;
+    }
+    if (best_of < n) {
+        return err_set_param(err, ERR_INVALID, "best_of", "'best_of' must not be less than 'n'");
+    }
+    if (request->stream) {
+        return err_set_param(err, ERR_INVALID, "best_of",
+                             "the best answers are known at the end: 'best_of' cannot be streamed");
+    }
+    request->n = best_of;
+    request->best = n;
+    return true;
+}
+
+/* The same for every prompt, and of texts only. */
+static bool take_suffix(struct gen_request *request, struct err *err)
+{
+    const json_t *suffix = json_object_get(request->body, "suffix");
+    for (size_t i = 0; json_string_length(suffix) > 0 && i < request->prompt_count; i++) {
+        if (request->prompts[i].is_ids || request->echo) {
+            return err_set_param(err, ERR_INVALID, "suffix",
+                                 "'suffix' needs a prompt of text, and no 'echo'");
+        }
+        request->prompts[i].has_suffix = true;
+        request->prompts[i].suffix = json_str(suffix);
+    }
+    return true;
 }
 
 static const struct api_field completion_fields[] = {
@@ -50,8 +101,11 @@ static const struct api_field completion_fields[] = {
     {.name = "best_of",
      .kind = API_CUSTOM,
      .apply = apply_best_of,
-     .note = "only where it equals n"},
-    {.name = "suffix", .kind = API_REFUSED, .note = "text cannot be filled in yet"},
+     .note = "generated, of which n are told by their mean log probability; not streamed"},
+    {.name = "suffix",
+     .kind = API_CUSTOM,
+     .apply = apply_suffix,
+     .note = "where the model has tokens to fill in text; else refused"},
     {0},
 };
 
@@ -65,10 +119,8 @@ static bool parse(struct gen_request *request, struct str body, struct err *err)
         !api_fields_apply(request, request->body, tables, err)) {
         return false;
     }
-    const json_t *best_of = json_object_get(request->body, "best_of");
-    if (json_is_integer(best_of) && json_integer_value(best_of) != request->n) {
-        return err_set_param(err, ERR_UNSUPPORTED, "best_of",
-                             "'best_of' is supported only where it equals 'n'");
+    if (!check_best_of(request, err) || !take_suffix(request, err)) {
+        return false;
     }
     if (request->include_usage && !request->stream) {
         return err_set_param(err, ERR_INVALID, "stream_options",
@@ -161,6 +213,9 @@ static void frame(struct api_render *render, size_t index, struct str text,
     json_write_string(out, text);
     add_logprobs(render, &render->choices[index], tokens, count, out);
     buf_add_format(out, ",\"finish_reason\":%s}]", finish);
+    if (render->request->pads_deltas && text.len) {
+        api_openai_obfuscate(text.len, out);
+    }
     buf_add_text(out, render->request->include_usage ? ",\"usage\":null}\n\n" : "}\n\n");
 }
 
@@ -193,23 +248,61 @@ static void end(struct api_render *render, struct buf *out)
     api_openai_end(render, object, out);
 }
 
+static void add_choice(struct api_render *render, size_t from, size_t index, struct buf *out)
+{
+    struct api_choice *choice = &render->choices[from];
+    struct buf text = {0};
+    if (render->request->echo) {
+        add_echo(render, from, &text);
+    }
+    api_choice_join(choice, GEN_PART_TEXT, &text);
+    render->failed = render->failed || text.failed;
+    buf_add_format(out, "%s{\"index\":%zu,\"text\":", index ? "," : "", index);
+    json_write_string(out, buf_view(&text));
+    buf_deinit(&text);
+    add_logprobs(render, choice, choice->tokens, choice->token_count, out);
+    buf_add_format(out, ",\"finish_reason\":%s}", api_openai_finish(choice));
+}
+
+/* Of what was generated; the tokens of an echoed prompt stand before it. */
+static double mean_logprob(const struct api_render *render, size_t index)
+{
+    const struct gen_request *request = render->request;
+    const struct api_choice *choice = &render->choices[index];
+    bool has_prompt = request->echo && request->wants_logprobs;
+    size_t from = has_prompt ? request->prompts[index / request->n].ids.count : 0;
+    double sum = 0;
+    for (size_t i = from; i < choice->token_count; i++) {
+        sum += (double)choice->tokens[i].chosen.logprob;
+    }
+    return choice->token_count > from ? sum / (double)(choice->token_count - from) : 0;
+}
+
+/* The best of the prompt's answers that are not told yet; the first among equals. */
+static size_t find_best(const struct api_render *render, size_t prompt,
+                        const bool told[API_CHOICES_MAX])
+{
+    size_t n = render->request->n, best = SIZE_MAX;
+    for (size_t i = prompt * n; i < (prompt + 1) * n; i++) {
+        if (!told[i] &&
+            (best == SIZE_MAX || mean_logprob(render, i) > mean_logprob(render, best))) {
+            best = i;
+        }
+    }
+    return best;
+}
+
 static void whole(struct api_render *render, struct buf *out)
 {
+    const struct gen_request *request = render->request;
+    bool told[API_CHOICES_MAX] = {false};
+    size_t per_prompt = request->best ? request->best : request->n;
     api_openai_head(render, object, out);
     buf_add_text(out, ",\"choices\":[");
-    for (size_t i = 0; i < render->choice_count; i++) {
-        struct api_choice *choice = &render->choices[i];
-        struct buf text = {0};
-        if (render->request->echo) {
-            add_echo(render, i, &text);
-        }
-        api_choice_join(choice, GEN_PART_TEXT, &text);
-        render->failed = render->failed || text.failed;
-        buf_add_format(out, "%s{\"index\":%zu,\"text\":", i ? "," : "", i);
-        json_write_string(out, buf_view(&text));
-        buf_deinit(&text);
-        add_logprobs(render, choice, choice->tokens, choice->token_count, out);
-        buf_add_format(out, ",\"finish_reason\":%s}", api_openai_finish(choice));
+    for (size_t i = 0; i < request->prompt_count * per_prompt; i++) {
+        size_t from = request->best ? find_best(render, i / per_prompt, told) : i;
+        told[from] = true;
+        add_choice(render, from, i, out);
     }
     buf_add_char(out, ']');
     api_openai_usage(render, out);

@@ -120,7 +120,8 @@ static void completion_bodies(void **state)
     refuses(text, "{\"model\":\"m\",\"prompt\":[1,\"a\"]}", ERR_TYPE, "prompt[1]");
     refuses(text, "{\"model\":\"m\",\"prompt\":[[1],\"a\"]}", ERR_TYPE, "prompt[1]");
     refuses(text, "{\"model\":\"m\",\"prompt\":[[1],[-1]]}", ERR_INVALID, "prompt[1][0]");
-    refuses(text, "{\"model\":\"m\",\"prompt\":\"a\",\"best_of\":2}", ERR_UNSUPPORTED, "best_of");
+    refuses(text, "{\"model\":\"m\",\"prompt\":\"a\",\"best_of\":2,\"n\":3}", ERR_INVALID,
+            "best_of");
     refuses(text, "{\"model\":\"m\",\"prompt\":\"a\",\"messages\":1}", ERR_UNKNOWN, "messages");
 }
 

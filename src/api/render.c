@@ -169,7 +169,7 @@ void api_render_collect(struct api_render *render, size_t index, const struct en
     for (size_t i = 0; (!request->stream || request->keeps_text) && i < out->part_count; i++) {
         keep_part(render, choice, &out->parts[i]);
     }
-    if (!request->stream && out->token_count) {
+    if ((!request->stream || request->is_kept) && out->token_count) {
         keep_tokens(render, choice, out);
     }
     render->failed = render->failed || event->text.failed;

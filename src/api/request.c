@@ -212,7 +212,7 @@ void api_request_engine(const struct gen_request *request, size_t choice, struct
         .stop_count = request->stop_count,
         .banned = request->banned,
         .banned_count = request->banned_count,
-        .wants_logprobs = request->wants_logprobs,
+        .wants_logprobs = request->wants_logprobs || request->best > 0,
         .top_logprobs = request->top_logprobs,
         .prompt_logprobs = request->echo && request->wants_logprobs,
         .id = id,

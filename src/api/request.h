@@ -140,7 +140,6 @@ struct gen_request {
     bool ignore_eos;
     bool drops_oldest;    /* of a chat whose prompt does not fit: the first turns are left out */
     size_t dropped_count; /* how many messages; filled by api_request_prepare */
-    struct str verbosity; /* "low", "high": told to the template, which must know it */
     bool wants_timings;   /* what the cache and the clock say stands in the answer */
     const struct str *stops;
     size_t stop_count;
@@ -149,6 +148,8 @@ struct gen_request {
     bool wants_logprobs;
     uint32_t top_logprobs;
     uint32_t n;
+    uint32_t best; /* of n answers that many are told, those of the highest mean log probability;
+                      0: all */
     enum gen_format format;
     const json_t *schema;           /* GEN_FORMAT_SCHEMA: in the body */
     bool schema_strict;             /* keywords that cannot be enforced are refused */
@@ -160,6 +161,7 @@ struct gen_request {
     /* delivery */
     bool stream;
     bool include_usage;
+    bool pads_deltas;           /* so that the sizes of events tell less */
     bool keeps_text;            /* the answer is collected although it is streamed */
     uint32_t stream_interval;   /* tokens per event; 0: every token is one */
     struct str label;           /* how the client calls the request in each frame; else empty */

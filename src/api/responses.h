@@ -34,7 +34,6 @@ struct api_responses_request {
     json_t *context;   /* owned: those before it, of earlier responses or the conversation */
     json_t *tool_json; /* owned: names for gen_request.tool_choice */
     struct str instructions, previous, conversation;
-    struct str verbosity;
     uint32_t top_logprobs;
     bool wants_store, has_store; /* as the client wrote it */
     bool includes_logprobs, includes_encrypted;

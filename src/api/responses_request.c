@@ -152,6 +152,11 @@ static bool is_word(const json_t *value, const char *words)
     return false;
 }
 
+static bool refuse(const char *param, const char *why, struct err *err)
+{
+    return err_set_param(err, ERR_UNSUPPORTED, param, "'%s' is not supported: %s", param, why);
+}
+
 static bool apply_text(struct gen_request *request, const struct api_field *field,
                        const json_t *value, struct err *err)
 {
@@ -170,23 +175,20 @@ static bool apply_text(struct gen_request *request, const struct api_field *fiel
                 return err_wrap_param(err, "text.format");
             }
         } else if (strcmp(key, "verbosity") == 0) {
-            if (!is_word(item, "low medium high")) {
+            if (is_word(item, "low high")) {
+                return refuse("text.verbosity", "models here have no such control", err);
+            }
+            if (!is_word(item, "medium")) {
                 return err_set_param(err, ERR_INVALID, "text.verbosity",
                                      "invalid value for 'text.verbosity': must be low, medium or "
                                      "high");
             }
-            api_responses_own(request)->verbosity = json_str(item);
         } else {
             api_unknown_error(key, err);
             return err_wrap_param(err, "text");
         }
     }
     return true;
-}
-
-static bool refuse(const char *param, const char *why, struct err *err)
-{
-    return err_set_param(err, ERR_UNSUPPORTED, param, "'%s' is not supported: %s", param, why);
 }
 
 static bool apply_reasoning(struct gen_request *request, const struct api_field *field,
@@ -423,7 +425,7 @@ static const struct api_field fields[] = {
     {.name = "parallel_tool_calls", .kind = API_BOOL, .offset = SLOT(parallel_tool_calls)},
     NOTED("max_tool_calls", apply_tool_calls, "bounds tools run by the server: there are none"),
     NOTED("max_output_tokens", apply_max_output, "reasoning counts"),
-    NOTED("text", apply_text, "format text, json_object, json_schema; verbosity"),
+    NOTED("text", apply_text, "format text, json_object, json_schema; verbosity only medium"),
     NOTED("reasoning", apply_reasoning,
           "effort; a summary is the reasoning itself; context and mode only as they are"),
     NOTED("include", apply_include,

@@ -1,6 +1,7 @@
 #include "api/run.h"
 
 #include "api/define.h"
+#include "api/truncate.h"
 #include "base/clock.h"
 #include "base/mem.h"
 
@@ -108,7 +109,8 @@ bool api_run_submit(struct api_run *run, const struct api_run_owner *owner, stru
     }
     request->chat = route_use_chat(run->use, err);
     if (!request->chat || !api_request_define(request, route_use_definition(run->use), err) ||
-        !api_request_prepare(request, local, err) || is_abandoned(owner)) {
+        !api_request_prepare(request, local, err) || !api_truncate(request, local, err) ||
+        is_abandoned(owner)) {
         return false;
     }
     struct buf fingerprint = {0};

@@ -8,6 +8,11 @@
 /* The handler of a row: runs `fn` on a worker and answers with what it wrote. */
 enum server_step server_call(struct server_exchange *exchange, api_call_fn *fn);
 
+enum server_step server_chats_list(struct server_exchange *exchange);
+enum server_step server_chats_get(struct server_exchange *exchange);
+enum server_step server_chats_update(struct server_exchange *exchange);
+enum server_step server_chats_delete(struct server_exchange *exchange);
+enum server_step server_chats_messages(struct server_exchange *exchange);
 enum server_step server_responses_create(struct server_exchange *exchange);
 enum server_step server_responses_count(struct server_exchange *exchange);
 enum server_step server_responses_inputs(struct server_exchange *exchange);

@@ -1,4 +1,5 @@
 /* The routes of OpenAI's API that are more than chat: each is a dialect or a call. */
+#include "api/openai.h"
 #include "api/responses.h"
 #include "server/calls.h"
 #include "server/generate.h"
@@ -13,6 +14,12 @@
     {                                                                                              \
         return server_call(exchange, function);                                                    \
     }
+
+CALL(server_chats_list, api_openai_stored_list)
+CALL(server_chats_get, api_openai_stored_get)
+CALL(server_chats_update, api_openai_stored_update)
+CALL(server_chats_delete, api_openai_stored_delete)
+CALL(server_chats_messages, api_openai_stored_messages)
 
 GENERATION(server_responses_create, api_responses)
 GENERATION(server_responses_count, api_responses_count)

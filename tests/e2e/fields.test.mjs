@@ -146,8 +146,8 @@ test('unknown fields are named', async () => {
   await accepts(CHAT, calls({ ...call, index: 0, function: { ...call.function, parsed_arguments: null } }));
   await refuses(CHAT, talk({ response_format: {} }), 'response_format.type', 'missing_required_parameter');
   await refuses(CHAT, talk({ response_format: { type: 5 } }), 'response_format.type', 'invalid_type');
-  await refuses(CHAT, talk({ stream: true, stream_options: { include_obfuscation: true } }),
-    'stream_options.include_obfuscation', 'unsupported_parameter');
+  await refuses(CHAT, talk({ stream: true, stream_options: { include_obfuscation: 1 } }),
+    'stream_options.include_obfuscation', 'invalid_type');
   assert.equal((await post(server, CHAT, talk({ stream: true, stream_options: { include_obfuscation: false } }))).status, 200);
   for (const [body, param] of [[{ ...talk(), messages: [5] }, 'messages[0]'],
     [{ ...talk(), messages: [{ role: 'user', content: ['x'] }] }, 'messages[0].content[0]']]) {
@@ -161,15 +161,17 @@ test('documented fields that are not supported are refused by name', async () =>
   const tool = { type: 'function', function: { name: 'f', parameters: {} } };
   for (const [field, value] of Object.entries({
     tools: [tool], tool_choice: 'auto', parallel_tool_calls: true, functions: [tool.function], function_call: 'auto',
-    response_format: { type: 'json_object' }, reasoning_effort: 'low', prediction: { type: 'content', content: 'x' },
-    store: true, metadata: { a: 'b' }, modalities: ['audio'], audio: { voice: 'x', format: 'mp3' },
-    service_tier: 'flex', web_search_options: {}, verbosity: 'low', prompt_cache_key: 'x',
+    response_format: { type: 'json_object' }, reasoning_effort: 'low', modalities: ['audio'], audio: { voice: 'x', format: 'mp3' },
+    service_tier: 'flex', web_search_options: {}, verbosity: 'low',
   })) {
     await refuses(CHAT, talk({ [field]: value }), field, 'unsupported_parameter');
   }
   await refuses(CHAT, talk({ response_format: { type: 'json_schema', json_schema: {} } }), 'response_format', 'unsupported_parameter');
   await refuses(TEXT, text({ suffix: 'x' }), 'suffix', 'unsupported_parameter');
-  await refuses(TEXT, text({ best_of: 3 }), 'best_of', 'unsupported_parameter');
+  await refuses(TEXT, text({ best_of: 2, n: 3 }), 'best_of', 'invalid_value');
+  await refuses(TEXT, text({ best_of: 2, stream: true }), 'best_of', 'invalid_value');
+  await refuses(TEXT, text({ best_of: 129 }), 'best_of', 'invalid_value');
+  await refuses(TEXT, text({ suffix: 'x', echo: true }), 'suffix', 'invalid_value');
   await accepts(CHAT, talk({ tools: [], tool_choice: 'none', response_format: { type: 'text' }, store: false,
     modalities: ['text'], service_tier: 'auto' }));
   await accepts(TEXT, text({ best_of: 2, n: 2 }));

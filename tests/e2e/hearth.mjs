@@ -22,14 +22,15 @@ after(() => {
 
 export const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
-// Cache folders of the servers: a fresh one each, so that no test finds the prompts of another.
+// Folders of the servers: fresh ones each, so that no test finds the prompts or data of another.
 const caches = mkdtempSync(path.join(os.tmpdir(), 'hearth-e2e-'));
 after(() => rmSync(caches, { recursive: true, force: true }));
 
 // An environment in which no setting of the caller leaks into the server.
 export function cleanEnv(extra = {}) {
   const cache = mkdtempSync(path.join(caches, 'cache-'));
-  const env = { PATH: process.env.PATH, HOME: caches, XDG_CACHE_HOME: cache };
+  const data = mkdtempSync(path.join(caches, 'data-'));
+  const env = { PATH: process.env.PATH, HOME: caches, XDG_CACHE_HOME: cache, XDG_DATA_HOME: data };
   for (const name of ['ASAN_OPTIONS', 'UBSAN_OPTIONS', 'TSAN_OPTIONS', 'LD_LIBRARY_PATH']) {
     if (process.env[name]) env[name] = process.env[name];
   }
