@@ -38,7 +38,7 @@ enum {
     CHUNK_PAGES = 16,
     CHUNK_KEYS = CHUNK_PAGES * KV_PAGE_TOKENS,
     GROUP_HEADS = 16, /* query heads that go through the kernels together, at most */
-    BLOCK_ROWS = 8,
+    BLOCK_ROWS = 32,
     SPLIT_PIECES = 32,    /* row x key head pieces up to which the chunks are split */
     ALONE_MACS = 1 << 18, /* 10 us of work: below this waking the pool costs more than it brings */
 };
@@ -69,6 +69,13 @@ size_t model_attention_part_floats(size_t rows, size_t ctx, size_t head_count, s
 static const uint8_t *page_of(const struct attention *a, const struct model_row *row, size_t page)
 {
     return a->pages + a->seqs[row->seq].pages[page] * a->page_bytes;
+}
+
+/* The page behind `page`, if the row sees it. */
+static const uint8_t *page_ahead(const struct attention *a, const struct model_row *row,
+                                 size_t page)
+{
+    return page < row->pos / KV_PAGE_TOKENS ? page_of(a, row, page + 1) : NULL;
 }
 
 static size_t element_bytes(const struct attention *a)
@@ -131,6 +138,7 @@ float model_alibi_slope(float bias, size_t head_count, size_t head)
 /* One page for one row: the keys [from, to) that the row sees. */
 struct view {
     const uint8_t *bytes;
+    const uint8_t *ahead;        /* the next page, to be prefetched meanwhile; NULL: none */
     size_t kv_head, head, heads; /* of the queries: the first, and how many */
     size_t from, to;
     size_t distance; /* of key 0 of the page; behind the row it wraps, and is not seen */
@@ -155,6 +163,15 @@ static void shape_scores(const struct attention *a, const struct view *view, flo
     }
 }
 
+/* Pages of a head lie far apart, 8 KiB of keys and as much of values each: the processor's own
+ * prefetching starts anew in each of them (0.5B, decode at depth 16384: 39.5 to 42.7 tokens/s). */
+static void prefetch(const uint8_t *ahead, size_t offset, size_t bytes)
+{
+    for (size_t at = 0; ahead && at < bytes; at += 64) {
+        __builtin_prefetch(ahead + offset + at, 0, 2);
+    }
+}
+
 /* Adds the keys of one page to the running softmax of the query heads of a row. q and out are those
  * of the first head. */
 static void take_page(const struct attention *a, const struct view *view, const float *q,
@@ -162,10 +179,12 @@ static void take_page(const struct attention *a, const struct view *view, const 
 {
     const struct kernels *k = a->kernels;
     size_t bytes = element_bytes(a) * KV_PAGE_TOKENS, skipped = view->from * a->value_dim;
-    const uint8_t *keys = view->bytes + a->k_offset + view->kv_head * a->key_dim * bytes;
-    const uint8_t *values = view->bytes + a->v_offset + view->kv_head * a->value_dim * bytes;
+    const size_t keys_at = a->k_offset + view->kv_head * a->key_dim * bytes;
+    const size_t values_at = a->v_offset + view->kv_head * a->value_dim * bytes;
+    const uint8_t *keys = view->bytes + keys_at, *values = view->bytes + values_at;
     float score[GROUP_HEADS * KV_PAGE_TOKENS];
 
+    prefetch(view->ahead, keys_at, a->key_dim * bytes);
     k->attn_score[a->kv_type](q, a->key_dim, view->heads, keys, a->key_dim, a->scale, score);
     shape_scores(a, view, score);
     for (size_t h = 0; h < view->heads; h++) {
@@ -188,6 +207,7 @@ static void take_page(const struct attention *a, const struct view *view, const 
         run->max[h] = max;
         run->sum[h] = run->sum[h] * factor + k->exp_sum(s, max, view->to);
     }
+    prefetch(view->ahead, values_at, a->value_dim * bytes);
     k->attn_mix[a->kv_type](score + view->from, view->heads, values + skipped * element_bytes(a),
                             a->value_dim, view->to - view->from, out, a->value_dim);
 }
@@ -260,7 +280,8 @@ static void take_chunk(const struct attention *a, size_t first, size_t end, stru
     size_t from = size_max(start, first_key(a, &a->rows[first]) / KV_PAGE_TOKENS);
     for (size_t page = from; page <= last && page < start + CHUNK_PAGES; page++) {
         view.bytes = page_of(a, &a->rows[first], page);
-        for (size_t r = first; r < end; r++) {
+        view.ahead = page_ahead(a, &a->rows[end - 1], page);
+        for (size_t r = first; r < end; r++, view.ahead = NULL) {
             if (look(a, &a->rows[r], page, &view)) {
                 bool is_first = first_key(a, &a->rows[r]) / CHUNK_KEYS == chunk;
                 size_t at = r * a->head_count + view.head;
@@ -348,6 +369,7 @@ static void split_chunk(void *arg, size_t piece, size_t thread)
         for (size_t page = chunk * CHUNK_PAGES; page < (chunk + 1) * CHUNK_PAGES; page++) {
             if (look(a, &a->rows[row], page, &view)) {
                 view.bytes = page_of(a, &a->rows[row], page);
+                view.ahead = page_ahead(a, &a->rows[row], page);
                 take_page(a, &view, a->q + (row * a->head_count + head) * a->key_dim, &run, out);
                 sees_some = true;
             }

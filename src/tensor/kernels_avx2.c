@@ -129,10 +129,16 @@ OP __m256 power2(__m256 x)
     __m256i n = _mm256_add_epi32(_mm256_cvtps_epi32(x), _mm256_set1_epi32(127));
     return _mm256_castsi256_ps(_mm256_slli_epi32(n, 23));
 }
-/* 2^x for whole x in [-126, 127] */
-OP struct vec vec_power2(struct vec x)
+/* x * 2^n for whole n in [-126, 127], a normal result */
+OP struct vec vec_scale2(struct vec x, struct vec n)
 {
-    return (struct vec){power2(x.a), power2(x.b)};
+    return (struct vec){_mm256_mul_ps(x.a, power2(n.a)), _mm256_mul_ps(x.b, power2(n.b))};
+}
+/* the nearest of [low, high]; a NaN stays */
+OP struct vec vec_clamp(struct vec x, struct vec low, struct vec high)
+{
+    return (struct vec){_mm256_min_ps(high.a, _mm256_max_ps(low.a, x.a)),
+                        _mm256_min_ps(high.b, _mm256_max_ps(low.b, x.b))};
 }
 /* x < y ? yes : no; a NaN gives no */
 OP struct vec vec_select_less(struct vec x, struct vec y, struct vec yes, struct vec no)

@@ -101,11 +101,15 @@ OP struct vec vec_rint(struct vec a)
 {
     return (struct vec){_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
-/* 2^a for whole a in [-126, 127] */
-OP struct vec vec_power2(struct vec a)
+/* a * 2^n for whole n, a normal result */
+OP struct vec vec_scale2(struct vec a, struct vec n)
 {
-    __m512i n = _mm512_add_epi32(_mm512_cvtps_epi32(a.v), _mm512_set1_epi32(127));
-    return (struct vec){_mm512_castsi512_ps(_mm512_slli_epi32(n, 23))};
+    return (struct vec){_mm512_scalef_ps(a.v, n.v)};
+}
+/* the nearest of [low, high]; a NaN stays */
+OP struct vec vec_clamp(struct vec a, struct vec low, struct vec high)
+{
+    return (struct vec){_mm512_min_ps(high.v, _mm512_max_ps(low.v, a.v))};
 }
 /* a < b ? yes : no; a NaN gives no */
 OP struct vec vec_select_less(struct vec a, struct vec b, struct vec yes, struct vec no)

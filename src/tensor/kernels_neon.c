@@ -136,10 +136,15 @@ OP float32x4_t power2(float32x4_t x)
     int32x4_t n = vaddq_s32(vcvtnq_s32_f32(x), vdupq_n_s32(127));
     return vreinterpretq_f32_s32(vshlq_n_s32(n, 23));
 }
-/* 2^x for whole x in [-126, 127] */
-OP struct vec vec_power2(struct vec x)
+/* x * 2^n for whole n in [-126, 127], a normal result */
+OP struct vec vec_scale2(struct vec x, struct vec n)
 {
-    return EACH1(vec, power2, x);
+    return vec_mul(x, EACH1(vec, power2, n));
+}
+/* the nearest of [low, high]; a NaN stays */
+OP struct vec vec_clamp(struct vec x, struct vec low, struct vec high)
+{
+    return EACH2(vec, vminq_f32, EACH2(vec, vmaxq_f32, x, low), high);
 }
 /* x < y ? yes : no; a NaN gives no */
 OP struct vec vec_select_less(struct vec x, struct vec y, struct vec yes, struct vec no)
