@@ -301,8 +301,8 @@ static bool apply_banned(struct gen_request *request, const struct api_field *fi
                         &request->banned_count, err);
 }
 
-static bool apply_breakers(struct gen_request *request, const struct api_field *field,
-                           const json_t *value, struct err *err)
+bool api_apply_breakers(struct gen_request *request, const struct api_field *field,
+                        const json_t *value, struct err *err)
 {
     return read_strings(request, field, value, API_STOPS_MAX, API_STOP_BYTES_MAX,
                         &request->sampling.dry_sequence_breakers,
@@ -437,7 +437,7 @@ const struct api_field api_fields_sampling[] = {
      .offset = SLOT(sampling.dry_penalty_last_n),
      .min = -1,
      .max = INT32_MAX},
-    {.name = "dry_sequence_breakers", .kind = API_CUSTOM, .apply = apply_breakers},
+    {.name = "dry_sequence_breakers", .kind = API_CUSTOM, .apply = api_apply_breakers},
     {.name = "xtc_probability",
      .kind = API_F32,
      .offset = SLOT(sampling.xtc_probability),

@@ -61,6 +61,8 @@ bool api_apply_mirostat(struct gen_request *request, const struct api_field *fie
                         const json_t *value, struct err *err);
 bool api_apply_stop(struct gen_request *request, const struct api_field *field, const json_t *value,
                     struct err *err);
+bool api_apply_breakers(struct gen_request *request, const struct api_field *field,
+                        const json_t *value, struct err *err);
 
 /* Limits and delivery: what chat and text completions share. */
 extern const struct api_field api_fields_shared[];

@@ -91,8 +91,9 @@ struct api_render {
     char id[48];
     char fingerprint[24];
     int64_t created_s;
-    int64_t started_ns; /* clock_now_ns */
-    int64_t load_ns;    /* that the model took to be there, before that */
+    int64_t started_ns;  /* clock_now_ns */
+    uint32_t ctx_tokens; /* longest sequence of the model */
+    int64_t load_ns;     /* that the model took to be there, before that */
     struct api_choice *choices;
     size_t choice_count, done_count;
     struct arena arena;

@@ -28,6 +28,7 @@ void api_request_deinit(struct gen_request *request)
         request->release(request->own);
     }
     json_decref(request->own_kwargs);
+    buf_deinit(&request->words);
     chat_close(request->own_chat);
     json_decref(request->own_choice);
     json_decref(request->messages);
@@ -110,7 +111,8 @@ static bool prepare_chat(struct gen_request *request, const struct route_local *
     if (!words) {
         return false;
     }
-    if (!chat_encode(words, &chat, ids, NULL, err)) {
+    struct buf *rendered = request->wants_words ? &request->words : NULL;
+    if (!chat_encode(words, &chat, ids, rendered, err)) {
         if (err->code == ERR_TEMPLATE && err->param[0] == 0) {
             return err_wrap_param(err, "messages");
         }
@@ -150,6 +152,26 @@ static bool check_load(const struct gen_request *request, const struct route_loc
     return true;
 }
 
+/* Ids as they are; texts between them with their special tokens; BOS before a text that comes
+ * first.
+ */
+static bool encode_mixed(const struct text *text, struct gen_prompt *prompt, size_t vocab_count,
+                         struct err *err)
+{
+    for (size_t i = 0; i < json_array_size(prompt->mixed); i++) {
+        const json_t *item = json_array_get(prompt->mixed, i);
+        struct text_encode_opts opts = {.add_special = i == 0, .parse_special = true};
+        bool ok = json_is_string(item)
+                      ? text_encode(text, json_str(item), &opts, &prompt->ids, err)
+                      : text_ids_add(&prompt->ids, (text_id)json_integer_value(item)) ||
+                            err_set_memory(err, sizeof(text_id));
+        if (!ok) {
+            return false;
+        }
+    }
+    return check_ids(prompt, vocab_count, err);
+}
+
 bool api_request_prepare(struct gen_request *request, const struct route_local *local,
                          struct err *err)
 {
@@ -169,16 +191,17 @@ bool api_request_prepare(struct gen_request *request, const struct route_local *
     }
     for (size_t i = 0; i < request->prompt_count; i++) {
         struct gen_prompt *prompt = &request->prompts[i];
-        struct text_encode_opts opts = {.add_special = true,
+        struct text_encode_opts opts = {.add_special = !prompt->no_special,
                                         .parse_special = prompt->parses_special};
         bool ok = request->kind == GEN_CHAT ? prepare_chat(request, local, err)
                   : prompt->is_ids          ? check_ids(prompt, vocab_count, err)
+                  : prompt->mixed           ? encode_mixed(text, prompt, vocab_count, err)
                   : prompt->has_suffix ? api_fill_encode(route_local_gguf(local), text, prompt, err)
                                        : text_encode(text, prompt->text, &opts, &prompt->ids, err);
         if (!ok) {
             return false;
         }
-        if (prompt->ids.count == 0) {
+        if (prompt->ids.count == 0 && !request->is_dry) {
             return err_set_param(err, ERR_INVALID, prompt->path, "'%s' has no tokens",
                                  prompt->path);
         }

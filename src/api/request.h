@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/str.h"
 #include "engine/engine.h"
@@ -63,6 +64,8 @@ struct gen_prompt {
     bool parses_special; /* the client writes the template: special tokens of the text are such */
     bool has_suffix;     /* the answer stands between `text` and `suffix` */
     struct str suffix, begun; /* what follows it; how it begins */
+    const json_t *mixed;      /* ids and texts in a row, instead of `text`; NULL */
+    bool no_special;          /* no BOS */
     const json_t *extra;      /* further files before them, [{"filename","text"}]; NULL */
     struct text_ids ids;
     char path[32]; /* for errors: "prompt", "prompt[3]", "messages" */
@@ -125,11 +128,16 @@ struct gen_request {
     /* text */
     struct gen_prompt *prompts; /* [prompt_count]; a chat has one */
     size_t prompt_count;
+    bool is_list; /* the client gave a list, also if of one */
     bool echo;
 
     struct gen_embedding embedding; /* GEN_EMBEDDING */
 
     /* generation */
+    bool shuns_cache; /* nothing is taken from the cache */
+    bool wants_ids;   /* the answer has the ids of its tokens; needs wants_logprobs */
+    bool wants_words; /* a chat\'s rendered text is the answer; */
+    struct buf words; /* it */
     bool is_dry; /* nothing is generated: the prompt, or that the model is there, is the answer */
     uint32_t ctx_tokens; /* prompt and answer at most; 0: as the model has it */
     struct engine_sampling sampling;

@@ -4,6 +4,7 @@
 #include "api/truncate.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/os.h"
 
 bool api_run_parse(struct api_run *run, const struct api_dialect *dialect, struct str body,
                    struct err *err)
@@ -31,10 +32,21 @@ static bool submit_choices(struct api_run *run, const struct api_run_owner *owne
     if (!run->streams) {
         return err_set_memory(err, count * sizeof *run->streams);
     }
+    if (run->request.stream && run->request.stream_interval > 1) {
+        run->intervals = MEM_ARRAY(struct api_interval, count);
+        if (!run->intervals) {
+            return err_set_memory(err, count * sizeof *run->intervals);
+        }
+    }
+    unsigned char own_salt[ENGINE_SALT_BYTES_MAX]; /* that no other request has */
+    os_random(own_salt, sizeof own_salt);
     for (size_t i = 0; i < count; i++) {
         struct engine_request request;
         api_request_engine(&run->request, i, owner->id, &request);
         request.cache_salt = request.tenant = owner->tenant;
+        if (run->request.shuns_cache) {
+            request.cache_salt = (struct str){(const char *)own_salt, sizeof own_salt};
+        }
         request.wants_place = run->request.stream && run->dialect->queued;
         struct engine_stream *stream =
             engine_submit(engine, &request, owner->notify, owner->arg, err);
@@ -119,6 +131,7 @@ bool api_run_submit(struct api_run *run, const struct api_run_owner *owner, stru
                               request->model, buf_view(&fingerprint), err);
     buf_deinit(&fingerprint);
     run->render.load_ns = load_ns;
+    run->render.ctx_tokens = engine_ctx_tokens(route_local_engine(local));
     return ok && submit_choices(run, owner, route_local_engine(local), err) &&
            (!run->dialect->keep || !request->is_kept ||
             run->dialect->keep(&run->render, &run->owner, err));
@@ -146,6 +159,30 @@ static bool take_event(struct api_run *run, size_t choice, const struct engine_e
     return !(run->render.failed || out->failed) || err_set_memory(failure, out->len);
 }
 
+/* The event at once, or once enough came to be told; the end lets all go. */
+static bool pass_event(struct api_run *run, size_t choice, struct engine_event *event,
+                       struct buf *out, struct err *failure)
+{
+    struct api_interval *interval = run->intervals ? &run->intervals[choice] : NULL;
+    struct engine_event held;
+    if (!interval || event->kind == ENGINE_EVENT_QUEUED || event->is_prompt) {
+        return take_event(run, choice, event, out, failure);
+    }
+    bool is_tokens = event->kind == ENGINE_EVENT_TOKENS;
+    if (is_tokens && !api_interval_add(interval, event)) {
+        return err_set_memory(failure, out->len);
+    }
+    if (is_tokens && !api_interval_is_full(interval, run->request.stream_interval)) {
+        return true;
+    }
+    bool ok = true;
+    if (api_interval_take(interval, &held)) {
+        ok = take_event(run, choice, &held, out, failure);
+        engine_event_deinit(&held);
+    }
+    return ok && (is_tokens || take_event(run, choice, event, out, failure));
+}
+
 bool api_run_drain(struct api_run *run, size_t bytes_max, struct buf *out, struct err *failure)
 {
     size_t idle = 0;
@@ -158,7 +195,7 @@ bool api_run_drain(struct api_run *run, size_t bytes_max, struct buf *out, struc
             continue;
         }
         idle = 0;
-        bool ok = take_event(run, choice, &event, out, failure);
+        bool ok = pass_event(run, choice, &event, out, failure);
         engine_event_deinit(&event);
         if (!ok) {
             return false;
@@ -197,6 +234,11 @@ void api_run_stop(struct api_run *run)
     for (size_t i = 0; i < run->stream_count; i++) {
         engine_stream_close(run->streams[i]);
     }
+    for (size_t i = 0; run->intervals && i < run->stream_count; i++) {
+        api_interval_deinit(&run->intervals[i]);
+    }
+    mem_free(run->intervals);
+    run->intervals = NULL;
     mem_free(run->streams);
     run->streams = NULL;
     run->stream_count = 0;

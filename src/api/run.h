@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "api/interval.h"
 #include "api/render.h"
 #include "api/request.h"
 #include "base/buf.h"
@@ -50,6 +51,7 @@ struct api_run {
     int64_t asked_ns;      /* when the model was asked for */
     struct route_use *use; /* of the model; NULL before ask, and for a request that unloads it */
     struct engine_stream **streams; /* [stream_count], one per choice */
+    struct api_interval *intervals; /* [stream_count] of a request with stream_interval; NULL */
     size_t stream_count;
     size_t next_choice; /* whose turn it is to be read first */
 };

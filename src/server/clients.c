@@ -1,6 +1,7 @@
 #include "server/clients.h"
 
 #include "api/anthropic.h"
+#include "api/llama.h"
 #include "api/ollama.h"
 #include "api/openai.h"
 #include "server/calls.h"
@@ -33,6 +34,15 @@ const struct server_client *server_client_of(const struct server_exchange *excha
         {"/api", NULL, plain_status, api_ollama_error},
     };
     static const struct server_client openai = {"/", NULL, plain_status, openai_error};
+    static const struct server_client llama = {"/", NULL, plain_status, api_llama_error};
+    static const char *const native[] = {"/completion", "/completions",    "/infill", "/tokenize",
+                                         "/detokenize", "/apply-template", "/props",  "/slots"};
+    for (size_t i = 0; i < sizeof native / sizeof *native; i++) {
+        struct str rest = path;
+        if (str_eat(&rest, str_of(native[i])) && (rest.len == 0 || rest.ptr[0] == '/')) {
+            return &llama;
+        }
+    }
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         struct str rest = path;
         if (str_eat(&rest, str_of(others[i].prefix)) && (rest.len == 0 || rest.ptr[0] == '/')) {
@@ -127,4 +137,46 @@ enum server_step server_ollama_missing(struct server_exchange *exchange)
     err_set(&failure, ERR_UNSUPPORTED, "%s is not supported yet by this server",
             exchange->route->pattern);
     return server_exchange_fail(exchange, &failure);
+}
+
+/* ---- llama-server ---- */
+
+enum server_step server_llama_completion(struct server_exchange *exchange)
+{
+    return server_generate(exchange, &api_llama_completion);
+}
+
+enum server_step server_llama_infill(struct server_exchange *exchange)
+{
+    return server_generate(exchange, &api_llama_infill);
+}
+
+enum server_step server_llama_tokenize(struct server_exchange *exchange)
+{
+    return server_generate(exchange, &api_llama_tokenize);
+}
+
+enum server_step server_llama_detokenize(struct server_exchange *exchange)
+{
+    return server_generate(exchange, &api_llama_detokenize);
+}
+
+enum server_step server_llama_template(struct server_exchange *exchange)
+{
+    return server_generate(exchange, &api_llama_template);
+}
+
+enum server_step server_llama_props(struct server_exchange *exchange)
+{
+    return server_call(exchange, api_llama_props);
+}
+
+enum server_step server_llama_slots(struct server_exchange *exchange)
+{
+    return server_call(exchange, api_llama_slots);
+}
+
+enum server_step server_llama_fixed(struct server_exchange *exchange)
+{
+    return server_call(exchange, api_llama_fixed);
 }

@@ -26,6 +26,15 @@ enum server_step server_anthropic_messages(struct server_exchange *exchange);
 enum server_step server_anthropic_count(struct server_exchange *exchange);
 enum server_step server_anthropic_batches(struct server_exchange *exchange);
 
+enum server_step server_llama_completion(struct server_exchange *exchange);
+enum server_step server_llama_infill(struct server_exchange *exchange);
+enum server_step server_llama_tokenize(struct server_exchange *exchange);
+enum server_step server_llama_detokenize(struct server_exchange *exchange);
+enum server_step server_llama_template(struct server_exchange *exchange);
+enum server_step server_llama_props(struct server_exchange *exchange);
+enum server_step server_llama_slots(struct server_exchange *exchange);
+enum server_step server_llama_fixed(struct server_exchange *exchange);
+
 enum server_step server_ollama_chat(struct server_exchange *exchange);
 enum server_step server_ollama_generate(struct server_exchange *exchange);
 enum server_step server_ollama_tags(struct server_exchange *exchange);

@@ -4,6 +4,7 @@
 
 #include "api/anthropic.h"
 #include "api/embedding.h"
+#include "api/llama.h"
 #include "api/ollama.h"
 #include "api/openai.h"
 #include "api/responses.h"
@@ -63,6 +64,7 @@ static void add_fields(const char *title, const struct api_field *const *tables,
 
 void server_compatibility_page(struct buf *out)
 {
+    static const struct api_field *const messages[] = {api_ollama_message_fields, NULL};
     static const struct api_field *const options[] = {api_ollama_option_fields, NULL};
     static const struct api_field *const tools[] = {api_anthropic_tool_fields, NULL};
     buf_add_text(
@@ -98,10 +100,16 @@ void server_compatibility_page(struct buf *out)
         snprintf(title, sizeof title, "Anthropic: a content block of type %s", block->type);
         add_fields(title, fields, out);
     }
+    add_fields("llama-server: POST /completion", api_llama_completion.tables, out);
+    add_fields("llama-server: POST /infill", api_llama_infill.tables, out);
+    add_fields("llama-server: POST /tokenize", api_llama_tokenize.tables, out);
+    add_fields("llama-server: POST /detokenize", api_llama_detokenize.tables, out);
+    add_fields("llama-server: POST /apply-template", api_llama_template.tables, out);
     add_fields("Ollama: POST /api/generate", api_ollama_generate.tables, out);
     add_fields("Ollama: POST /api/chat", api_ollama_chat.tables, out);
     add_fields("Ollama: POST /api/embed", api_ollama_embed.tables, out);
     add_fields("Ollama: POST /api/embeddings", api_ollama_embeddings.tables, out);
+    add_fields("Ollama: a message", messages, out);
     add_fields("Ollama: POST /api/show", api_ollama_show_tables, out);
     add_fields("Ollama: options", options, out);
 }
