@@ -204,6 +204,15 @@ void engine_sequence_rewind(struct engine *engine, struct engine_sequence *seq, 
 /* When it gives its pages back: nothing is computed any more. */
 void engine_sequence_drop_states(struct engine *engine, struct engine_sequence *seq, bool keep);
 
+/* ---- share.c ---- */
+
+/* True when one of the batch reads in this step what this one would read too. */
+bool engine_sequence_follows(const struct engine *engine, const struct engine_sequence *seq);
+
+/* Takes what others have computed for the same tokens: full pages from the cache, and copies of
+ * pages that have begun. */
+void engine_sequence_take_common(struct engine *engine, struct engine_sequence *seq);
+
 /* ---- worker.c ---- */
 
 void *engine_worker(void *engine);

@@ -443,7 +443,10 @@ static size_t plan_step(struct engine *engine)
     order_readers(engine);
     for (uint32_t i = 0; i < engine->reader_count && room.rows > 0; i++) {
         struct engine_sequence *seq = engine->readers[i];
-        engine_sequence_catch_up(engine, seq);
+        engine_sequence_take_common(engine, seq);
+        if (engine_sequence_follows(engine, seq)) {
+            continue;
+        }
         const uint32_t left = seq->token_count - seq->kv_count;
         uint32_t count = left < p->prefill_chunk ? left : p->prefill_chunk;
         plan_rows(engine, seq, count < room.rows ? count : room.rows, &room, &row_count);
