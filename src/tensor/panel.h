@@ -218,7 +218,7 @@ static inline uint8_t panel_weight(struct panel_format f, const uint8_t *block, 
     default:
         break;
     }
-    uint8_t low = block[64 * (g / 2) + at] >> (4 * (g % 2)) & 15;
+    uint8_t low = (uint8_t)(block[64 * (g / 2) + at] >> (4 * (g % 2)) & 15);
     if (f.bits == 5) {
         return (uint8_t)(low | (block[256 + at] >> g & 1) << 4);
     }

@@ -6,35 +6,22 @@
  * bytes 0x21-0x7E, 0xA1-0xAC and 0xAE-0xFF stand for themselves as U+00NN, the other 68 are U+0100
  * onward in order, so a space is U+0120. Here everything is turned back to bytes once, at load.
  *
- * A merge is kept as (left id, right id) -> (rank, joined id) in one hash table. A merge of which a
- * part or the result is no ordinary token can never apply and is left out; real files have some
- * (GLM-4 lists merges of three parts). Control tokens are never made by merging.
- *
  * Bytes that are not UTF-8 cannot be given to the regexes: a run of them is a word of its own, and
  * what stands before and behind it is split as a text of its own.
  *
  * Source: Sennrich et al., arXiv 1508.07909; the tokenizers and llama.cpp projects for the details.
  */
 #include "base/mem.h"
-#include "base/os.h"
 #include "base/utf8.h"
-#include "text/merge.h"
+#include "text/merges.h"
 #include "text/pretok.h"
 #include "text/split.h"
 #include "text/vocab.h"
 
-struct merge_slot {
-    uint32_t left, right; /* ids */
-    uint32_t rank_1;      /* rank + 1; 0: empty */
-    text_id joined;
-};
-
 struct bpe {
     const struct text_pretok *pretok;
     struct text_split *split;
-    struct merge_slot *merges;
-    size_t merges_mask;
-    uint64_t seed;
+    struct text_merges merges;
     struct text_table words; /* tokens that a word of the same bytes becomes, by their bytes */
 };
 
@@ -77,92 +64,6 @@ static size_t spell(struct str raw, char *out)
 }
 
 /* ---- loading ---- */
-
-static uint64_t pair_hash(const struct bpe *bpe, uint32_t left, uint32_t right)
-{
-    return text_hash_mix(((uint64_t)left << 32 | right) ^ bpe->seed, 0x9E3779B97F4A7C15ull);
-}
-
-static void merge_add(struct bpe *bpe, uint32_t left, uint32_t right, uint32_t rank, text_id joined)
-{
-    size_t at = pair_hash(bpe, left, right) & bpe->merges_mask;
-    for (; bpe->merges[at].rank_1 != 0; at = (at + 1) & bpe->merges_mask) {
-        if (bpe->merges[at].left == left && bpe->merges[at].right == right) {
-            return; /* listed twice: the first counts */
-        }
-    }
-    bpe->merges[at] = (struct merge_slot){left, right, rank + 1, joined};
-}
-
-/* The id of an ordinary token, or -1. */
-static int64_t plain_find(const struct text *text, const char *bytes, size_t len)
-{
-    const int64_t id = text_table_find(&text->by_raw, bytes, len);
-    return id >= 0 && text_kind_is_plain(text->kinds[id]) ? id : -1;
-}
-
-/* "left right": the separator is the first space behind the first byte. `joint` has room for len.
- */
-static bool merge_parse(const struct text *text, struct bpe *bpe, struct str merge, uint32_t rank,
-                        char *joint, struct err *err)
-{
-    const size_t space = str_find(merge, STR(" "), 1);
-    if (merge.len < 3 || space == SIZE_MAX || space + 1 == merge.len) {
-        char quote[STR_QUOTE_MAX];
-        return err_set(err, ERR_FORMAT, "tokenizer.ggml.merges: item %u \"%s\" is not two parts",
-                       rank, str_quote(quote, merge));
-    }
-    const size_t right_len = merge.len - space - 1;
-    const int64_t left = plain_find(text, merge.ptr, space);
-    const int64_t right = left < 0 ? -1 : plain_find(text, merge.ptr + space + 1, right_len);
-    if (right < 0) {
-        return true;
-    }
-    memcpy(joint, merge.ptr, space);
-    memcpy(joint + space, merge.ptr + space + 1, right_len);
-    const int64_t joined = plain_find(text, joint, merge.len - 1);
-    if (joined >= 0) {
-        merge_add(bpe, (uint32_t)left, (uint32_t)right, rank, (text_id)joined);
-    }
-    return true;
-}
-
-static bool load_merges(const struct text *text, struct bpe *bpe, const struct gguf *gguf,
-                        struct err *err)
-{
-    const struct gguf_entry *entry = gguf_find(gguf, STR("tokenizer.ggml.merges"));
-    if (!entry) {
-        return err_set(err, ERR_FORMAT, "tokenizer.ggml.merges is missing");
-    }
-    const struct gguf_value *value = &entry->value;
-    if (value->kind != GGUF_ARRAY || value->item_kind != GGUF_STRING) {
-        return err_set(err, ERR_FORMAT, "tokenizer.ggml.merges is not a list of strings");
-    }
-    if (value->count > TEXT_MERGES_MAX) {
-        return err_set(err, ERR_FORMAT, "tokenizer.ggml.merges has %llu items, more than %d",
-                       (unsigned long long)value->count, TEXT_MERGES_MAX);
-    }
-    size_t slot_count = 16, longest = 1;
-    while (slot_count < 2 * value->count) {
-        slot_count *= 2;
-    }
-    for (size_t i = 0; i < value->count; i++) {
-        longest = value->texts[i].len > longest ? value->texts[i].len : longest;
-    }
-    bpe->merges_mask = slot_count - 1;
-    os_random(&bpe->seed, sizeof bpe->seed);
-    bpe->merges = MEM_ARRAY(struct merge_slot, slot_count);
-    char *joint = mem_alloc(longest, 1);
-    bool ok = bpe->merges && joint;
-    if (!ok) {
-        err_set_memory(err, slot_count * sizeof *bpe->merges + longest);
-    }
-    for (size_t i = 0; ok && i < value->count; i++) {
-        ok = merge_parse(text, bpe, value->texts[i], (uint32_t)i, joint, err);
-    }
-    mem_free(joint);
-    return ok;
-}
 
 static bool is_spelled(const struct text *text, size_t id)
 {
@@ -211,7 +112,7 @@ static void bpe_close(void *state)
     }
     text_split_close(bpe->split);
     text_table_deinit(&bpe->words);
-    mem_free(bpe->merges);
+    text_merges_deinit(&bpe->merges);
     mem_free(bpe);
 }
 
@@ -239,17 +140,7 @@ static inline uint32_t pair_find(const struct text *text, struct str word,
 {
     (void)word;
     const struct bpe *bpe = text->state;
-    const uint32_t l = (uint32_t)left->id, r = (uint32_t)right->id;
-    for (size_t at = pair_hash(bpe, l, r) & bpe->merges_mask;; at = (at + 1) & bpe->merges_mask) {
-        const struct merge_slot *slot = &bpe->merges[at];
-        if (slot->rank_1 == 0) {
-            return TEXT_MERGE_NONE;
-        }
-        if (slot->left == l && slot->right == r) {
-            *joined = slot->joined;
-            return slot->rank_1 - 1;
-        }
-    }
+    return text_merges_find(&bpe->merges, left->id, right->id, joined);
 }
 
 static bool emit(struct text_run *run, struct str word, const struct text_symbol *symbol)
@@ -311,7 +202,7 @@ static bool bpe_open(struct text *text, const struct gguf *gguf, struct err *err
     if (!bpe) {
         return err_set_memory(err, sizeof *bpe);
     }
-    if (!find_pretok(text, bpe, gguf, err) || !load_merges(text, bpe, gguf, err) ||
+    if (!find_pretok(text, bpe, gguf, err) || !text_merges_load(&bpe->merges, text, gguf, err) ||
         !load_words(text, bpe, err)) {
         return false;
     }

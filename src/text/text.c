@@ -10,8 +10,8 @@
 #include "base/mem.h"
 #include "text/vocab.h"
 
-static const struct text_model *const models[] = {&text_model_bpe, &text_model_spm,
-                                                  &text_model_unigram, &text_model_wpm};
+static const struct text_model *const models[] = {
+    &text_model_bpe, &text_model_spm, &text_model_merged, &text_model_unigram, &text_model_wpm};
 
 #define MODEL_COUNT (sizeof models / sizeof *models)
 

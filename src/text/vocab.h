@@ -69,7 +69,8 @@ struct text_model {
     bool wraps; /* add_special puts `cls` in front and `sep` behind (BERT), not bos and eos */
 };
 
-extern const struct text_model text_model_bpe, text_model_spm, text_model_unigram, text_model_wpm;
+extern const struct text_model text_model_bpe, text_model_spm, text_model_merged,
+    text_model_unigram, text_model_wpm;
 
 /* Which kinds of token ordinary text may become. */
 static inline bool text_kind_is_plain(uint8_t kind)
