@@ -7,11 +7,12 @@
  *     decay = exp(a softplus(alpha + step bias))                beta = sigmoid(W_beta n)
  *     out = W_out (rms_norm(o) * silu(W_gate n))
  *
- * Inner loops run along the values, so that compilers use vector instructions while each sum keeps
- * the order of the keys, on every instruction set. */
+ * Inner loops run along the values, so that vector instructions leave each sum the order of the
+ * keys, on every instruction set. */
 #include <math.h>
 #include <string.h>
 
+#include "base/size.h"
 #include "model/activate.h"
 #include "model/recurrent.h"
 
@@ -106,26 +107,44 @@ static void prepare_row(struct forward *f, size_t row)
     }
 }
 
-/* One position. v becomes its correction. */
-static void step(float *memory, size_t keys, size_t values, const float *q, const float *k,
-                 float *v, float beta, float decay, float *out)
+/* Where beta and decay of a head's position, its q, k, v and o stand. */
+struct position {
+    const float *q, *k;
+    float *v, *out; /* v becomes its correction */
+    float beta, decay;
+};
+
+/* S^T k and S^T q, side by side: the kernel that mixes values does both while it reads S once. */
+static void read_memory(const struct kernels *kernels, const float *memory, size_t keys,
+                        size_t values, const struct position *p, float *both)
 {
-    memset(out, 0, values * sizeof *out);
+    float weights[2 * KV_PAGE_TOKENS];
+    memset(both, 0, 2 * values * sizeof *both);
+    for (size_t i = 0; i < keys; i += KV_PAGE_TOKENS) {
+        size_t count = size_min(keys - i, KV_PAGE_TOKENS);
+        memcpy(weights, p->k + i, count * sizeof *weights);
+        memcpy(weights + KV_PAGE_TOKENS, p->q + i, count * sizeof *weights);
+        kernels->attn_mix[KV_F32](weights, 2, memory + i * values, values, count, both, values);
+    }
+}
+
+/* One position: the memory is read as it was, so o = decay S^T q + (k q) correction. */
+static void step(const struct kernels *kernels, float *memory, size_t keys, size_t values,
+                 const struct position *p, float *both)
+{
+    float agreement = 0;
+    read_memory(kernels, memory, keys, values, p, both);
     for (size_t i = 0; i < keys; i++) {
-        const float *row = memory + i * values;
-        for (size_t j = 0; j < values; j++) {
-            out[j] += row[j] * k[i];
-        }
+        agreement += p->k[i] * p->q[i];
     }
     for (size_t j = 0; j < values; j++) {
-        v[j] = beta * (v[j] - decay * out[j]);
-        out[j] = 0;
+        p->v[j] = p->beta * (p->v[j] - p->decay * both[j]);
+        p->out[j] = p->decay * both[values + j] + agreement * p->v[j];
     }
     for (size_t i = 0; i < keys; i++) {
-        float *row = memory + i * values;
+        float *row = memory + i * values, key = p->k[i];
         for (size_t j = 0; j < values; j++) {
-            row[j] = decay * row[j] + k[i] * v[j];
-            out[j] += row[j] * q[i];
+            row[j] = p->decay * row[j] + key * p->v[j];
         }
     }
 }
@@ -133,16 +152,23 @@ static void step(float *memory, size_t keys, size_t values, const float *q, cons
 static void run_head(struct forward *f, size_t first, size_t end, size_t head, float *memory)
 {
     const struct recurrence *rec = &f->m->h.recurrence;
-    size_t keys = rec->key_dim, values = rec->value_dim, all = rec->groups * keys;
+    size_t keys = rec->key_dim, values = rec->value_dim, all = rec->groups * keys, apart;
     size_t group =
         f->m->h.traits->has_tiled_groups ? head % rec->groups : head / (rec->heads / rec->groups);
+    float *free = f->s->aux[1] + f->row_count * rec->channels; /* [rows][heads][2][values] */
     for (size_t row = first; row < end; row++) {
-        size_t apart, at = rate_at(f, head, &apart);
+        size_t at = rate_at(f, head, &apart);
         float *x = f->s->aux[1] + row * rec->channels;
         const float *rates = f->s->aux[3] + row * 2 * rec->heads;
-        step(memory, keys, values, x + group * keys, x + all + group * keys,
-             x + 2 * all + head * values, rates[at], rates[at + apart],
-             f->s->attn + row * rec->inner + head * values);
+        const struct position position = {
+            .q = x + group * keys,
+            .k = x + all + group * keys,
+            .v = x + 2 * all + head * values,
+            .out = f->s->attn + row * rec->inner + head * values,
+            .beta = rates[at],
+            .decay = rates[at + apart],
+        };
+        step(f->k, memory, keys, values, &position, free + (row * rec->heads + head) * 2 * values);
     }
 }
 

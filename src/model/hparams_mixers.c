@@ -158,9 +158,10 @@ void model_mixer_widths(const struct hparams *h, const struct layer_shape *shape
     case MIXER_SHORT_CONV: /* two gates and the input */
         widths[0] = 3 * (uint64_t)h->embed_dim;
         return;
-    case MIXER_DELTA_NET: /* q, k, v; the same convolved, or all in the file's order */
+    case MIXER_DELTA_NET: /* q, k, v; the same convolved and two vectors of each head, or all in the
+                             file's order */
         widths[0] = rec->channels;
-        widths[1] = rec->channels + (uint64_t)rec->inner;
+        widths[1] = rec->channels + 2 * (uint64_t)rec->inner;
         widths[2] = rec->inner;               /* gate of the output */
         widths[3] = 2 * (uint64_t)rec->heads; /* beta and alpha */
         return;

@@ -222,9 +222,10 @@ static inline uint8_t panel_weight(struct panel_format f, const uint8_t *block, 
     if (f.bits == 5) {
         return (uint8_t)(low | (block[256 + at] >> g & 1) << 4);
     }
-    return f.bits == 4
-               ? low
-               : (uint8_t)(low | (block[256 + 64 * (g / 4) + at] >> (2 * (g % 4)) & 3) << 4);
+    if (f.bits == 4) {
+        return low;
+    }
+    return (uint8_t)(low | (block[256 + 64 * (g / 4) + at] >> (2 * (g % 4)) & 3) << 4);
 }
 
 /* Bits of a weight as it is multiplied. */
