@@ -24,12 +24,15 @@ static const struct shape {
     uint32_t layers, embed, ffn, heads, kv_heads, vocab, ctx;
     double rope_base;
     bool is_tied, has_qkv_bias;
+    bool is_encoder; /* norms behind the sums, everything with biases, no output matrix */
 } shapes[] = {
-    {"qwen2-0.5b", "qwen2", 24, 896, 4864, 14, 2, 151936, 32768, 1e6, true, true},
-    {"llama-1b", "llama", 16, 2048, 8192, 32, 8, 32000, 131072, 5e5, true, false},
-    {"llama-3b", "llama", 28, 3072, 8192, 24, 8, 128256, 131072, 5e5, true, false},
-    {"mistral-7b", "llama", 32, 4096, 14336, 32, 8, 32000, 32768, 1e4, false, false},
-    {"tiny", "llama", 2, 256, 512, 4, 2, 512, 2048, 1e4, true, false},
+    {"qwen2-0.5b", "qwen2", 24, 896, 4864, 14, 2, 151936, 32768, 1e6, true, true, false},
+    {"llama-1b", "llama", 16, 2048, 8192, 32, 8, 32000, 131072, 5e5, true, false, false},
+    {"llama-3b", "llama", 28, 3072, 8192, 24, 8, 128256, 131072, 5e5, true, false, false},
+    {"mistral-7b", "llama", 32, 4096, 14336, 32, 8, 32000, 32768, 1e4, false, false, false},
+    {"tiny", "llama", 2, 256, 512, 4, 2, 512, 2048, 1e4, true, false, false},
+    {"minilm-22m", "bert", 6, 384, 1536, 12, 12, 30522, 512, 0, true, true, true},
+    {"nomic-137m", "nomic-bert", 12, 768, 3072, 12, 12, 30528, 2048, 1e3, true, false, true},
 };
 
 struct maker {
@@ -157,6 +160,53 @@ static void add(struct tensor *list, size_t *count, const char *name, enum dtype
     t->rows = rows;
 }
 
+static void add_norm(const struct maker *m, struct tensor *list, size_t *count, const char *name)
+{
+    char full[64];
+    snprintf(full, sizeof full, "%s.weight", name);
+    add(list, count, full, DTYPE_F32, m->shape->embed, 0);
+    snprintf(full, sizeof full, "%s.bias", name);
+    add(list, count, full, DTYPE_F32, m->shape->embed, 0);
+}
+
+/* BERT has positions and biases, Nomic's has a gate. */
+static size_t list_encoder(const struct maker *m, struct tensor *list)
+{
+    const struct shape *s = m->shape;
+    const bool is_bert = strcmp(s->architecture, "bert") == 0;
+    const struct {
+        const char *part;
+        uint64_t cols, rows;
+    } parts[] = {{"attn_qkv", s->embed, 3ull * s->embed},
+                 {"attn_output", s->embed, s->embed},
+                 {"ffn_up", s->embed, s->ffn},
+                 {"ffn_down", s->ffn, s->embed},
+                 {"ffn_gate", s->embed, s->ffn}};
+    size_t count = 0;
+    add(list, &count, "token_embd.weight", m->type, s->embed, s->vocab);
+    add(list, &count, "token_types.weight", DTYPE_F32, s->embed, 2);
+    if (is_bert) {
+        add(list, &count, "position_embd.weight", DTYPE_F32, s->embed, s->ctx);
+    }
+    add_norm(m, list, &count, "token_embd_norm");
+    for (uint32_t i = 0; i < s->layers; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "blk.%u.attn_output_norm", i);
+        add_norm(m, list, &count, name);
+        snprintf(name, sizeof name, "blk.%u.layer_output_norm", i);
+        add_norm(m, list, &count, name);
+        for (size_t p = 0; p < (is_bert ? 4 : 5); p++) {
+            snprintf(name, sizeof name, "blk.%u.%s.weight", i, parts[p].part);
+            add(list, &count, name, m->type, parts[p].cols, parts[p].rows);
+            if (is_bert) {
+                snprintf(name, sizeof name, "blk.%u.%s.bias", i, parts[p].part);
+                add(list, &count, name, DTYPE_F32, parts[p].rows, 0);
+            }
+        }
+    }
+    return count;
+}
+
 static size_t list_tensors(const struct maker *m, struct tensor *list)
 {
     const struct shape *s = m->shape;
@@ -168,6 +218,9 @@ static size_t list_tensors(const struct maker *m, struct tensor *list)
                  {"attn_v", s->embed, kv},       {"attn_output", s->embed, s->embed},
                  {"ffn_gate", s->embed, s->ffn}, {"ffn_up", s->embed, s->ffn},
                  {"ffn_down", s->ffn, s->embed}};
+    if (s->is_encoder) {
+        return list_encoder(m, list);
+    }
     size_t count = 0;
     enum dtype head = m->is_mix ? DTYPE_Q6_K : m->type;
     add(list, &count, "token_embd.weight", s->is_tied ? head : m->type, s->embed, s->vocab);
@@ -286,13 +339,20 @@ static bool set_metadata(struct maker *m)
            set_u32(m, "attention.head_count", s->heads) &&
            set_u32(m, "attention.head_count_kv", s->kv_heads) &&
            set_u32(m, "rope.dimension_count", s->embed / s->heads) &&
-           set_u32(m, "vocab_size", s->vocab) && set_f32(m, "rope.freq_base", s->rope_base) &&
-           set_f32(m, "attention.layer_norm_rms_epsilon", 1e-5) && set_tokenizer(m);
+           set_u32(m, "vocab_size", s->vocab) &&
+           (s->rope_base <= 0 || set_f32(m, "rope.freq_base", s->rope_base)) &&
+           set_f32(m,
+                   s->is_encoder ? "attention.layer_norm_epsilon"
+                                 : "attention.layer_norm_rms_epsilon",
+                   1e-5) &&
+           (!s->is_encoder || set_u32(m, "pooling_type", 1)) &&
+           gguf_writer_set_u32(m->writer, STR("tokenizer.ggml.token_type_count"), 2, &m->err) &&
+           set_tokenizer(m);
 }
 
 static bool make(struct maker *m, const char *path)
 {
-    struct tensor *list = MEM_ARRAY(struct tensor, (size_t)m->shape->layers * 12 + 3);
+    struct tensor *list = MEM_ARRAY(struct tensor, (size_t)m->shape->layers * 14 + 8);
     uint8_t *row = mem_alloc(1 << 20, 1);
     size_t count = list ? list_tensors(m, list) : 0;
     bool ok = list && row && (m->writer = gguf_writer_create(&m->err)) && set_metadata(m);

@@ -9,6 +9,7 @@
 #include "cli/bench_run.h"
 #include "cli/cli.h"
 #include "cli/options.h"
+#include "route/facts.h"
 #include "route/local.h"
 
 enum { REPS_DEFAULT = 5, REPS_MAX = 1000, TOKENS_MAX = 1 << 20, SEQUENCES_MAX = 4096 };
@@ -31,6 +32,8 @@ static const struct cli_option own_options[] = {
      .help = "tokens that are in the context before both; a list gives rows for each (0)"},
     {"sequences", NULL, 's', CLI_TEXT, AT(sequences), .value_name = "N,...",
      .help = "further rows: so many sequences that decode together"},
+    {"text-tokens", NULL, 0, CLI_COUNT, AT(bench.text_tokens), .low = 1, .high = 8192,
+     .value_name = "N", .help = "an encoder: tokens of each text of a batch (256)"},
     {"batch", NULL, 'b', CLI_COUNT, AT(bench.batch), .low = 1, .high = 1 << 14, .value_name = "N",
      .help = "prompt rows of one step (512)"},
     {"reps", NULL, 'r', CLI_COUNT, AT(bench.reps), .low = 1, .high = REPS_MAX, .value_name = "N",
@@ -118,6 +121,7 @@ static bool parse(struct options *o, int argc, char **argv, struct err *err)
     *o = (struct options){.local = route_local_params_default(),
                           .bench = {.prefill_tokens = 512,
                                     .decode_tokens = 128,
+                                    .text_tokens = 256,
                                     .reps = REPS_DEFAULT,
                                     .batch = ROUTE_BATCH_ROWS},
                           .depths = "0"};
@@ -174,6 +178,10 @@ int cli_bench(int argc, char **argv)
         return cli_fail(&err);
     }
     o.local.path = path;
+    struct route_facts facts;
+    if (route_facts_read(path, &facts, &err) && facts.is_encoder) {
+        o.local.ctx_tokens = o.local.kv_tokens = 0; /* texts are as long as they may be */
+    }
     cli_progress_start(&progress, "loading", 0);
     struct route_local *local = route_local_open(&o.local, cli_show_progress, &progress, &err);
     cli_progress_end(&progress);

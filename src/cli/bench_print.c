@@ -5,7 +5,7 @@
 #include "base/json.h"
 #include "base/os.h"
 
-static const char *const kind_names[] = {"prefill", "decode", "together"};
+static const char *const kind_names[] = {"prefill", "decode", "together", "encode"};
 
 static const struct model_info *info_of(const struct route_local *local)
 {
@@ -103,8 +103,10 @@ void cli_bench_print_json(const struct route_local *local, uint32_t reps,
     add_first(out, rows, count, BENCH_DECODE);
     const struct bench_row *prefill = find(rows, count, BENCH_PREFILL);
     const struct bench_row *decode = find(rows, count, BENCH_DECODE);
-    add_number(out, "read_gb_s", (decode ? decode : prefill)->read.gb_s);
-    add_peaks(out, prefill ? prefill : decode);
+    const struct bench_row *first = prefill ? prefill : decode ? decode : rows;
+    add_first(out, rows, count, BENCH_ENCODE);
+    add_number(out, "read_gb_s", (decode ? decode : first)->read.gb_s);
+    add_peaks(out, first);
     buf_add_text(out, ",\"rows\":[");
     for (size_t i = 0; i < count; i++) {
         buf_add_text(out, i ? "," : "");
@@ -120,13 +122,20 @@ static void add_line(struct buf *out, const struct bench_row *row)
     char name[48];
     if (row->kind == BENCH_TOGETHER) {
         snprintf(name, sizeof name, "%u together", row->sequences);
+    } else if (row->kind == BENCH_ENCODE) {
+        snprintf(name, sizeof name, "encode %u texts", row->sequences);
     } else {
         snprintf(name, sizeof name, "%s%s%.0u", kind_names[row->kind], row->depth ? " @ " : "",
                  row->depth);
     }
     buf_add_format(out, "%-16s %8u %12.1f %10.1f", name, row->tokens, row->rate.median,
                    row->rate.deviation);
-    if (row->kind == BENCH_PREFILL) {
+    if (row->kind == BENCH_ENCODE) {
+        buf_add_format(
+            out, "   %5.1f %% of %.0f G int8 operations/s and %.0f Gflop/s in attention, %.2f ms",
+            row->fraction * 100, row->int8_gops, row->f32_gflops,
+            1e3 * row->tokens * row->sequences / row->rate.median);
+    } else if (row->kind == BENCH_PREFILL) {
         buf_add_format(out, "   %5.1f %% of %.0f G int8 operations/s", row->fraction * 100,
                        row->int8_gops);
         if (row->depth) {

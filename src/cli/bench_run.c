@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/size.h"
+#include "model/encoder.h"
 
 struct limits {
     struct cpu_bandwidth read;
@@ -21,12 +22,16 @@ struct run {
     struct model *model;
     struct pool *pool;
     const struct kernels *kernels;
-    struct model_row *rows; /* [rows_max] */
-    struct model_seq *seqs; /* [sequences] */
-    uint32_t *pages;        /* [page_count] */
-    float *logits;          /* [sequences, vocab_count] */
-    double *rates;          /* [reps] */
-    uint32_t filled;        /* tokens of the first sequence that are in the cache */
+    struct model_row *rows;        /* [rows_max] */
+    struct model_seq *seqs;        /* [sequences] */
+    uint32_t *pages;               /* [page_count] */
+    float *logits;                 /* [sequences, vocab_count] */
+    struct model_encoder *encoder; /* of an encoder, else NULL; and what it takes and gives: */
+    struct model_encoder_text texts[MODEL_ENCODER_TEXTS_MAX];
+    int32_t *tokens; /* [rows_max] */
+    float *vectors;  /* [texts][width] */
+    double *rates;   /* [reps] */
+    uint32_t filled; /* tokens of the first sequence that are in the cache */
     void (*progress)(void *arg, uint64_t done, uint64_t all);
     void *progress_arg;
     uint64_t reps_done, reps_all;
@@ -163,18 +168,33 @@ static double time_together(struct run *run, const struct bench_row *row)
     return (double)row->tokens * row->sequences * 1e9 / (double)(clock_now_ns() - start);
 }
 
+static double time_encode(struct run *run, const struct bench_row *row)
+{
+    for (uint32_t i = 0; i < row->sequences; i++) {
+        run->texts[i] =
+            (struct model_encoder_text){run->tokens + (size_t)i * row->tokens, row->tokens, 0};
+    }
+    int64_t start = clock_now_ns();
+    model_encoder_run(run->encoder, run->texts, row->sequences, run->vectors);
+    return (double)row->tokens * row->sequences * 1e9 / (double)(clock_now_ns() - start);
+}
+
 /* ---- rows ---- */
 
 static double time_row(struct run *run, const struct bench_row *row)
 {
-    return row->kind == BENCH_PREFILL  ? time_prefill(run, row)
-           : row->kind == BENCH_DECODE ? time_decode(run, row)
-                                       : time_together(run, row);
+    return row->kind == BENCH_ENCODE    ? time_encode(run, row)
+           : row->kind == BENCH_PREFILL ? time_prefill(run, row)
+           : row->kind == BENCH_DECODE  ? time_decode(run, row)
+                                        : time_together(run, row);
 }
 
 /* Mean number of tokens that a row's tokens look back at. */
 static double mean_context(const struct bench_row *row)
 {
+    if (row->kind == BENCH_ENCODE) {
+        return row->tokens; /* all of the text */
+    }
     return row->depth + (row->tokens + 1) / 2.0;
 }
 
@@ -214,7 +234,7 @@ static bool measure_row(struct run *run, struct limits *limits, struct bench_row
                         struct err *err)
 {
     struct limits after;
-    if (row->kind != BENCH_TOGETHER && row->depth > run->filled) {
+    if (!run->encoder && row->kind != BENCH_TOGETHER && row->depth > run->filled) {
         read_prompt(run, run->filled, row->depth);
         run->filled = row->depth;
     }
@@ -225,7 +245,8 @@ static bool measure_row(struct run *run, struct limits *limits, struct bench_row
     row->read = after.read.gb_s > limits->read.gb_s ? after.read : limits->read;
     row->int8_gops = fmax(after.int8_gops, limits->int8_gops);
     row->f32_gflops = fmax(after.f32_gflops, limits->f32_gflops);
-    row->fraction = row->kind == BENCH_PREFILL  ? prefill_fraction(run, row)
+    const bool is_prefill = row->kind == BENCH_PREFILL || row->kind == BENCH_ENCODE;
+    row->fraction = is_prefill                  ? prefill_fraction(run, row)
                     : row->kind == BENCH_DECODE ? decode_fraction(run, row)
                                                 : 0;
     *limits = after;
@@ -257,8 +278,45 @@ static size_t list_rows(const struct bench_options *o, struct bench_row *rows)
     return count;
 }
 
+/* As many texts as a batch of the server has, and a query alone. */
+static size_t list_texts(const struct bench_options *o, const struct model_encoder_info *info,
+                         struct bench_row *rows)
+{
+    const uint32_t tokens = (uint32_t)size_min(o->text_tokens, info->tokens_max),
+                   most = info->rows_max / tokens;
+    const uint32_t texts = (uint32_t)size_max(1, size_min(o->batch / tokens, most));
+    rows[0] = (struct bench_row){.kind = BENCH_ENCODE,
+                                 .tokens = tokens,
+                                 .sequences = (uint32_t)size_min(texts, MODEL_ENCODER_TEXTS_MAX)};
+    rows[1] = (struct bench_row){.kind = BENCH_ENCODE, .tokens = 32, .sequences = 1};
+    return info->tokens_max >= 32 ? 2 : 1;
+}
+
+static bool open_encoder(struct run *run, struct err *err)
+{
+    const struct model_encoder_params params = {0};
+    run->encoder = model_encoder_create(run->model, &params, err);
+    if (!run->encoder) {
+        return false;
+    }
+    const struct model_encoder_info *info = model_encoder_info(run->encoder);
+    const size_t rows =
+        info->pooling == MODEL_ENCODER_NONE ? info->rows_max : MODEL_ENCODER_TEXTS_MAX;
+    run->tokens = MEM_ARRAY(int32_t, info->rows_max);
+    run->vectors = MEM_ARRAY(float, rows * info->width);
+    run->rates = MEM_ARRAY(double, run->options->reps);
+    for (uint32_t i = 0; run->tokens && i < info->rows_max; i++) {
+        run->tokens[i] = token_at(run, i);
+    }
+    return (run->tokens && run->vectors && run->rates) ||
+           err_set_memory(err, rows * info->width * sizeof(float));
+}
+
 static bool allocate(struct run *run, struct err *err)
 {
+    if (model_info(run->model)->is_encoder) {
+        return open_encoder(run, err);
+    }
     const struct bench_options *o = run->options;
     const size_t sequences = size_max(largest(&o->sequences), 1);
     const size_t vocab = model_info(run->model)->vocab_count;
@@ -282,13 +340,16 @@ static void release(struct run *run)
     mem_free(run->pages);
     mem_free(run->logits);
     mem_free(run->rates);
+    mem_free(run->tokens);
+    mem_free(run->vectors);
+    model_encoder_destroy(run->encoder);
 }
 
 size_t cli_bench_run(const struct bench_options *options, struct route_local *local,
                      void (*progress)(void *arg, uint64_t done, uint64_t all), void *progress_arg,
                      struct bench_row rows[BENCH_ROWS_MAX], struct err *err)
 {
-    const size_t count = list_rows(options, rows);
+    size_t count = list_rows(options, rows);
     struct run run = {.options = options,
                       .model = route_local_model(local),
                       .pool = route_local_pool(local),
@@ -298,6 +359,10 @@ size_t cli_bench_run(const struct bench_options *options, struct route_local *lo
                       .reps_all = count * options->reps};
     struct limits limits;
     bool is_done = allocate(&run, err) && measure_limits(&run, &limits, err);
+    if (is_done && run.encoder) {
+        count = list_texts(options, model_encoder_info(run.encoder), rows);
+        run.reps_all = count * options->reps;
+    }
     for (size_t i = 0; i < count && is_done; i++) {
         is_done = measure_row(&run, &limits, &rows[i], err);
     }

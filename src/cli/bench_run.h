@@ -21,12 +21,13 @@ struct bench_list {
 
 struct bench_options {
     uint32_t prefill_tokens, decode_tokens; /* 0: no such rows */
+    uint32_t text_tokens;                   /* of each text of an encoder */
     struct bench_list depths;               /* tokens before both; ascending */
     struct bench_list sequences;            /* that decode together, from an empty context */
     uint32_t reps, batch;                   /* repetitions; rows of one step */
 };
 
-enum bench_kind { BENCH_PREFILL, BENCH_DECODE, BENCH_TOGETHER };
+enum bench_kind { BENCH_PREFILL, BENCH_DECODE, BENCH_TOGETHER, BENCH_ENCODE };
 
 struct bench_figure {
     double median, deviation, low, high; /* tokens per second, of all sequences */
@@ -34,14 +35,15 @@ struct bench_figure {
 
 struct bench_row {
     enum bench_kind kind;
-    uint32_t tokens, depth, sequences;
+    uint32_t tokens, depth, sequences; /* of ENCODE: of a text, 0, texts of a call */
     struct bench_figure rate;
     /* The better of the measurements before and after the row. */
     struct cpu_bandwidth read;
     double int8_gops, f32_gflops;
     /* Time that the limits ask for over the time it took: of a decoding row the bytes of weights
      * and cache over the read bandwidth, of a prefill row the products over the int8 peak and
-     * attention over the float peak. 0: a row that no single limit bounds. */
+     * attention over the float peak (of an encoding row the same). 0: a row that no single limit
+     * bounds. */
     double fraction;
 };
 

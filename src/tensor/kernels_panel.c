@@ -47,6 +47,19 @@ static float *acc_of(const struct walk *w, float *acc, size_t tile)
 
 enum park { LOAD, STORE, FINISH };
 
+/* In two local arrays, so that the compiler sees that nothing overlaps: 16 scalar additions instead
+ * were a tenth of a product of 384 columns. */
+static inline void add_bias(const float *from, const float *bias, float *to)
+{
+    float sum[TILE_ROWS], b[TILE_ROWS];
+    memcpy(sum, from, sizeof sum);
+    memcpy(b, bias, sizeof b);
+    for (size_t r = 0; r < TILE_ROWS; r++) {
+        sum[r] += b[r];
+    }
+    memcpy(to, sum, sizeof sum);
+}
+
 /* Between y and the accumulators of group `index` of the streams. */
 static void park(const struct walk *w, enum park way, float *group_acc, size_t tile, size_t index)
 {
@@ -65,7 +78,9 @@ static void park(const struct walk *w, enum park way, float *group_acc, size_t t
         for (size_t t = 0; t < tokens; t++, acc += TILE_ROWS, y += job->y_stride) {
             float *to = way == LOAD ? acc : y;
             const float *from = way == LOAD ? y : acc;
-            if (way == FINISH && job->bias != NULL) {
+            if (way == FINISH && job->bias != NULL && rows == TILE_ROWS) {
+                add_bias(from, job->bias + row, to);
+            } else if (way == FINISH && job->bias != NULL) {
                 for (size_t r = 0; r < rows; r++) {
                     to[r] = from[r] + job->bias[row + r];
                 }
