@@ -38,14 +38,14 @@ void api_openai_head(const struct api_render *render, const char *object, struct
 void api_openai_usage(const struct api_render *render, struct buf *out)
 {
     struct api_usage usage = api_render_usage(render);
-    buf_add_format(out,
-                   ",\"usage\":{\"prompt_tokens\":%llu,\"completion_tokens\":%llu,"
-                   "\"total_tokens\":%llu,\"prompt_tokens_details\":{\"cached_tokens\":%llu},"
-                   "\"completion_tokens_details\":{\"reasoning_tokens\":0}}",
-                   (unsigned long long)usage.prompt_tokens,
-                   (unsigned long long)usage.completion_tokens,
-                   (unsigned long long)(usage.prompt_tokens + usage.completion_tokens),
-                   (unsigned long long)usage.cached_tokens);
+    buf_add_format(
+        out,
+        ",\"usage\":{\"prompt_tokens\":%llu,\"completion_tokens\":%llu,"
+        "\"total_tokens\":%llu,\"prompt_tokens_details\":{\"cached_tokens\":%llu},"
+        "\"completion_tokens_details\":{\"reasoning_tokens\":%llu}}",
+        (unsigned long long)usage.prompt_tokens, (unsigned long long)usage.completion_tokens,
+        (unsigned long long)(usage.prompt_tokens + usage.completion_tokens),
+        (unsigned long long)usage.cached_tokens, (unsigned long long)usage.reasoning_tokens);
 }
 
 static void add_ms(const char *name, double ms, struct buf *out)

@@ -30,6 +30,11 @@ bool api_render_init(struct api_render *render, const struct api_dialect *dialec
     if (!render->choices) {
         return err_set_memory(err, render->choice_count * sizeof(struct api_choice));
     }
+    for (size_t i = 0; i < render->choice_count; i++) {
+        if (!api_parts_init(&render->choices[i].told, request)) {
+            return err_set_memory(err, sizeof(struct api_parts));
+        }
+    }
     return true;
 }
 
@@ -41,6 +46,7 @@ void api_render_deinit(struct api_render *render)
             buf_deinit(&choice->parts[k].text);
         }
         mem_free(choice->parts);
+        api_parts_deinit(&choice->told);
         buf_deinit(&choice->raw);
         mem_free(choice->tokens);
     }
@@ -123,10 +129,12 @@ static void keep_part(struct api_render *render, struct api_choice *choice,
 }
 
 /* The end of the context is the reason only if max_tokens would have let it go on. */
-static enum gen_finish finish_of(const struct gen_request *request, const struct engine_event *done)
+static enum gen_finish finish_of(const struct gen_request *request, const struct api_choice *choice,
+                                 const struct engine_event *done)
 {
     if (done->finish != ENGINE_LENGTH) {
-        return GEN_FINISH_STOP;
+        const bool has_calls = api_parts_calls(&choice->told) > 0 && done->stop_hit.len == 0;
+        return has_calls ? GEN_FINISH_CALLS : GEN_FINISH_STOP;
     }
     const bool is_limit = request->has_max_tokens && done->completion_tokens >= request->max_tokens;
     return is_limit ? GEN_FINISH_LENGTH : GEN_FINISH_CONTEXT;
@@ -136,7 +144,7 @@ static void note_end(struct api_render *render, struct api_choice *choice,
                      const struct engine_event *event)
 {
     choice->is_done = true;
-    choice->finish = finish_of(render->request, event);
+    choice->finish = finish_of(render->request, choice, event);
     choice->timing = event->timing;
     choice->near_miss = event->near_miss;
     choice->drafted_tokens = event->drafted_tokens;
@@ -145,6 +153,7 @@ static void note_end(struct api_render *render, struct api_choice *choice,
     choice->prompt_tokens = event->prompt_tokens;
     choice->completion_tokens = event->completion_tokens;
     choice->cached_tokens = event->cached_tokens;
+    choice->reasoning_tokens = event->reasoning_tokens;
     render->done_count++;
 }
 
@@ -153,17 +162,9 @@ void api_render_collect(struct api_render *render, size_t index, const struct en
 {
     const struct gen_request *request = render->request;
     struct api_choice *choice = &render->choices[index];
-    *out = (struct gen_event){.tokens = event->tokens,
-                              .token_count = event->tokens ? event->token_count : 0,
-                              .is_prompt = event->is_prompt,
-                              .is_done = event->kind == ENGINE_EVENT_DONE};
-    if (event->text.len > 0 && !event->is_prompt) {
-        render->part = (struct gen_part){.kind = GEN_PART_TEXT, .text = buf_view(&event->text)};
-        out->parts = &render->part;
-        out->part_count = 1;
-    }
+    render->failed = !api_parts_take(&choice->told, render, event, out) || render->failed;
     if (request->keeps_text && !event->is_prompt) {
-        buf_add(&choice->raw, buf_view(&event->text));
+        api_parts_plain(buf_view(&event->text), &choice->raw);
         render->failed = render->failed || choice->raw.failed;
     }
     for (size_t i = 0; (!request->stream || request->keeps_text) && i < out->part_count; i++) {
@@ -201,6 +202,7 @@ struct api_usage api_render_usage(const struct api_render *render)
     for (size_t i = 0; i < render->choice_count; i++) {
         const struct api_choice *choice = &render->choices[i];
         usage.completion_tokens += choice->completion_tokens;
+        usage.reasoning_tokens += choice->reasoning_tokens;
         if (i % render->request->n == 0) {
             usage.prompt_tokens += choice->prompt_tokens;
             usage.cached_tokens += choice->cached_tokens;

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "api/parts.h"
 #include "api/request.h"
 #include "base/buf.h"
 #include "base/err.h"
@@ -65,6 +66,7 @@ struct api_part {
 };
 
 struct api_choice {
+    struct api_parts told;
     /* The answer as a whole: only when not streaming, or when the request keeps it. */
     struct api_part *parts;
     size_t part_count, part_cap;
@@ -82,6 +84,7 @@ struct api_choice {
     struct engine_near_miss near_miss;
     uint32_t drafted_tokens, accepted_tokens; /* guesses; those that came true */
     uint32_t prompt_tokens, completion_tokens, cached_tokens;
+    uint32_t reasoning_tokens; /* of completion_tokens */
 };
 
 struct api_render {
@@ -97,9 +100,8 @@ struct api_render {
     struct api_choice *choices;
     size_t choice_count, done_count;
     struct arena arena;
-    struct gen_part part; /* of the event that is being told */
-    void *own;            /* the dialect's */
-    bool failed;          /* out of memory while collecting */
+    void *own;   /* the dialect's */
+    bool failed; /* out of memory while collecting */
 };
 
 struct api_dialect {
@@ -159,7 +161,7 @@ void api_choice_join(const struct api_choice *choice, enum gen_part_kind kind, s
 bool api_render_is_done(const struct api_render *render);
 
 struct api_usage {
-    uint64_t prompt_tokens, completion_tokens, cached_tokens;
+    uint64_t prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens;
 };
 
 /* A prompt counts once, however many answers were asked for. */

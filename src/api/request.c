@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/os.h"
+#include "chat/reply.h"
 
 /* What a request may build beside its body: message copies, biases, stop lists. */
 enum { ARENA_BYTES_MAX = 64 << 20 };
@@ -24,6 +25,7 @@ void api_request_deinit(struct gen_request *request)
     text_ids_deinit(&request->prefix);
     text_ids_deinit(&request->prediction_ids);
     json_decref(request->tools);
+    chat_reply_destroy(request->reply);
     if (request->release) {
         request->release(request->own);
     }
@@ -99,26 +101,109 @@ static const struct chat *choose_chat(struct gen_request *request, const struct 
     return request->chat ? request->chat : route_local_chat(local);
 }
 
+static const char *effort_of(const struct gen_reasoning *reasoning, bool is_harmony)
+{
+    static const char *const renamed[][2] = {
+        {"minimal", "low"}, {"xhigh", "high"}, {"max", "high"}, {NULL, NULL}};
+    if (is_harmony && reasoning->mode == GEN_REASONING_OFF) {
+        return "low"; /* it cannot do without */
+    }
+    for (size_t i = 0; is_harmony && renamed[i][0]; i++) {
+        if (str_eq(reasoning->effort, str_of(renamed[i][0]))) {
+            return renamed[i][1];
+        }
+    }
+    return reasoning->effort.len ? reasoning->effort.ptr : NULL;
+}
+
+/* What the template is told: of reasoning, then what the client itself says. Owned. */
+static json_t *make_kwargs(const struct gen_request *request, bool is_harmony)
+{
+    const struct gen_reasoning *reasoning = &request->reasoning;
+    json_t *kwargs = json_object();
+    const char *effort = effort_of(reasoning, is_harmony);
+    if (reasoning->mode != GEN_REASONING_DEFAULT) {
+        const bool is_on = reasoning->mode == GEN_REASONING_ON;
+        json_object_set_new(kwargs, "enable_thinking", json_boolean(is_on));
+        json_object_set_new(kwargs, "thinking", json_boolean(is_on));
+    }
+    if (effort) {
+        json_object_set_new(kwargs, "reasoning_effort", json_string(effort));
+    }
+    if (json_is_object(request->template_kwargs)) {
+        json_object_update(kwargs, (json_t *)(uintptr_t)request->template_kwargs);
+    }
+    return kwargs;
+}
+
+static bool make_reply(struct gen_request *request, const struct chat *words, struct str prompt,
+                       struct err *err)
+{
+    const bool may_call = request->tools && request->tool_choice.mode != GEN_TOOLS_NONE;
+    const struct chat_reply_request wanted = {
+        .tools = request->tools,
+        .may_call = may_call,
+        .must_call = request->tool_choice.mode == GEN_TOOLS_REQUIRED,
+        .many_calls = request->parallel_tool_calls,
+        .allowed = request->tool_choice.allowed,
+        .answer = (enum chat_answer)request->format,
+        .schema = request->schema,
+        .is_strict = request->schema_strict,
+        .source = request->grammar,
+        .prompt_end = prompt,
+        .no_reasoning = request->kind == GEN_TEXT || request->continues_final ||
+                        request->reasoning.mode == GEN_REASONING_OFF,
+    };
+    request->reply = chat_reply_create(words, &wanted, err);
+    if (!request->reply && err->param[0] == 0 && err->code != ERR_MEMORY) {
+        return err_wrap_param(err, "%s",
+                              request->format_param ? request->format_param : "response_format");
+    }
+    return request->reply != NULL;
+}
+
+/* A prompt that ends within reasoning although there should be none: it is closed at once. */
+static bool close_reasoning(const struct gen_request *request, struct text_ids *ids,
+                            struct err *err)
+{
+    const struct text_ids *close = &request->reply->close_ids;
+    bool ok = true;
+    for (size_t i = 0; request->reply->closes_prompt && i < close->count; i++) {
+        ok = ok && text_ids_add(ids, close->ids[i]);
+    }
+    return ok || err_set_memory(err, close->count * sizeof *close->ids);
+}
+
 static bool prepare_chat(struct gen_request *request, const struct route_local *local,
                          struct err *err)
 {
-    struct chat_request chat = {.messages = request->messages,
-                                .kwargs = request->template_kwargs,
-                                .add_generation_prompt = true,
-                                .continues_final = request->continues_final};
-    struct text_ids *ids = &request->prompts[0].ids;
     const struct chat *words = choose_chat(request, local, err);
     if (!words) {
         return false;
     }
-    struct buf *rendered = request->wants_words ? &request->words : NULL;
-    if (!chat_encode(words, &chat, ids, rendered, err)) {
-        if (err->code == ERR_TEMPLATE && err->param[0] == 0) {
-            return err_wrap_param(err, "messages");
-        }
-        return false;
+    json_t *kwargs = make_kwargs(request, chat_is_harmony(words));
+    const bool may_call = request->tool_choice.mode != GEN_TOOLS_NONE;
+    struct chat_request chat = {.messages = request->messages,
+                                .tools = may_call ? request->tools : NULL,
+                                .kwargs = kwargs,
+                                .add_generation_prompt = true,
+                                .continues_final = request->continues_final};
+    struct text_ids *ids = &request->prompts[0].ids;
+    struct buf prompt = {0};
+    bool ok = kwargs ? chat_encode(words, &chat, ids, &prompt, err) : err_set_memory(err, 256);
+    json_decref(kwargs);
+    if (!ok && err->code == ERR_TEMPLATE && err->param[0] == 0) {
+        err_wrap_param(err, "messages");
     }
-    return request->prefix.count == 0 || add_prefix(request, route_local_text(local), ids, err);
+    const size_t from = prompt.len > 256 ? prompt.len - 256 : 0;
+    ok = ok && make_reply(request, words, str_slice(buf_view(&prompt), from, prompt.len), err) &&
+         close_reasoning(request, ids, err);
+    if (ok && request->wants_words) {
+        buf_add(&request->words, buf_view(&prompt));
+    }
+    buf_deinit(&prompt);
+    return ok &&
+           (request->prefix.count == 0 || add_prefix(request, route_local_text(local), ids, err));
 }
 
 /* The model is loaded: what was asked of its loading is so, or it is refused with both figures. */
@@ -189,6 +274,10 @@ bool api_request_prepare(struct gen_request *request, const struct route_local *
                      &request->prediction_ids, err)) {
         return false;
     }
+    if (request->kind == GEN_TEXT && request->format != GEN_FORMAT_TEXT && request->prompt_count &&
+        !make_reply(request, route_local_chat(local), (struct str){0}, err)) {
+        return false;
+    }
     for (size_t i = 0; i < request->prompt_count; i++) {
         struct gen_prompt *prompt = &request->prompts[i];
         struct text_encode_opts opts = {.add_special = !prompt->no_special,
@@ -219,6 +308,24 @@ size_t api_request_choices(const struct gen_request *request)
     return request->is_dry ? 0 : request->prompt_count * request->n;
 }
 
+static void add_reply(const struct gen_request *request, struct engine_request *out)
+{
+    const struct chat_reply *reply = request->reply;
+    out->grammar = reply->grammar;
+    out->marks = request->kind == GEN_CHAT;
+    out->reasoning = (struct engine_reasoning){
+        .is_open = reply->thinking == CHAT_IS_THINKING,
+        .has_budget = request->reasoning.has_budget,
+        .budget_tokens = request->reasoning.budget_tokens,
+        .close_ids = reply->close_ids.ids,
+        .close_count = reply->close_ids.count,
+    };
+    if (request->kind == GEN_CHAT && reply->thinking != CHAT_THINKS_NOT) {
+        out->reasoning.open = reply->spelling->think_open;
+        out->reasoning.close = reply->spelling->think_close;
+    }
+}
+
 void api_request_engine(const struct gen_request *request, size_t choice, struct str id,
                         struct engine_request *out)
 {
@@ -243,6 +350,9 @@ void api_request_engine(const struct gen_request *request, size_t choice, struct
         .prediction = request->prediction_ids.ids,
         .prediction_count = request->prediction_ids.count,
     };
+    if (request->reply) {
+        add_reply(request, out);
+    }
     uint32_t room = (uint32_t)(request->ctx_tokens - prompt->ids.count);
     if (request->ctx_tokens && (!out->has_max_tokens || out->max_tokens > room)) {
         out->has_max_tokens = true; /* so that no more pages are reserved */

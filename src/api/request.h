@@ -94,6 +94,8 @@ struct gen_embedding {
     uint32_t top_n;
 };
 
+struct chat_reply;
+
 struct gen_request {
     struct arena arena;
     json_t *body; /* owned */
@@ -121,6 +123,7 @@ struct gen_request {
                       description,parameters,strict}} or {"type":"custom","custom":{name,
                       description,format}} */
     struct gen_tool_choice tool_choice;
+    struct chat_reply *reply; /* owned: how the answer is read, from api_request_prepare on */
     json_t *own_choice;       /* owned: tool_choice.allowed where the dialect made it; NULL */
     bool parallel_tool_calls; /* more than one call in an answer; true unless told otherwise */
     struct gen_reasoning reasoning;
@@ -162,6 +165,7 @@ struct gen_request {
     const json_t *schema;           /* GEN_FORMAT_SCHEMA: in the body */
     bool schema_strict;             /* keywords that cannot be enforced are refused */
     struct str grammar;             /* GEN_FORMAT_GBNF, GEN_FORMAT_REGEX: its source */
+    const char *format_param;       /* what gave the format, for errors; NULL: response_format */
     struct str prediction;          /* text that the answer is expected to resemble; a hint */
     struct text_ids prediction_ids; /* filled by api_request_prepare */
     enum gen_lane lane;

@@ -272,7 +272,8 @@ struct chat *chat_open(const struct chat_params *params, struct err *err)
     } else if (params->template_text.len) {
         chat->plain.tmpl = chat_template_compile(params->template_text, NULL, err);
         chat->origin = "text";
-        good = chat->plain.tmpl != NULL;
+        good = chat->plain.tmpl &&
+               chat_family_init(&chat->family, params->template_text, chat->text, err);
     } else if (params->template_file) {
         good = compile_file(chat, params->template_file, err);
     } else {
@@ -303,6 +304,11 @@ void chat_close(struct chat *chat)
 struct chat_family *chat_family_of(const struct chat *chat)
 {
     return (struct chat_family *)(uintptr_t)&chat->family; /* it has a lock of its own */
+}
+
+bool chat_is_harmony(const struct chat *chat)
+{
+    return chat->family.spelling.format->is_harmony;
 }
 
 const char *chat_template_origin(const struct chat *chat)

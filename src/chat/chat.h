@@ -26,6 +26,9 @@ void chat_close(struct chat *chat);
 /* "model", "built-in", "file" or "text": where the template comes from; shown at start. */
 const char *chat_template_origin(const struct chat *chat);
 
+/* The family answers in messages with channels, and always thinks (gpt-oss). */
+bool chat_is_harmony(const struct chat *chat);
+
 /* The template that a model's metadata selects: its own (its tool_use variant when `with_tools`),
  * or the built-in one that suits its vocabulary. Needs metadata only. The text is borrowed. */
 struct chat_source {

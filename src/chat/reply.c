@@ -69,7 +69,7 @@ static json_t *custom_parameters(const json_t *custom, struct err *err)
     return parameters;
 }
 
-static bool add_tool(struct chat_reply *reply, const json_t *tool, struct err *err)
+static bool add_tool(struct chat_reply *reply, const json_t *tool, size_t index, struct err *err)
 {
     bool is_custom;
     const json_t *inner = inner_of(tool, &is_custom);
@@ -82,6 +82,7 @@ static bool add_tool(struct chat_reply *reply, const json_t *tool, struct err *e
     reply->tools[reply->tool_count++] =
         (struct chat_tool){.name = {arena_copy(&reply->arena, name), name.len},
                            .parameters = parameters,
+                           .index = index,
                            .is_custom = is_custom,
                            .is_strict = json_is_true(json_object_get(inner, "strict"))};
     return true;
@@ -103,7 +104,7 @@ static bool add_tools(struct chat_reply *reply, const struct chat_reply_request 
         const json_t *tool = json_array_get(request->tools, i);
         bool is_custom;
         const struct str name = json_str(json_object_get(inner_of(tool, &is_custom), "name"));
-        if (is_allowed(request->allowed, name) && !add_tool(reply, tool, err)) {
+        if (is_allowed(request->allowed, name) && !add_tool(reply, tool, i, err)) {
             return err_wrap_param(err, "tools[%zu]", i);
         }
     }
@@ -169,6 +170,24 @@ static bool encode_close(struct chat_reply *reply, const struct chat_family *fam
     return ok || err_set_memory(err, 64);
 }
 
+/* A grammar that does not compile: which tool's fault it is, if one's. False. */
+static bool blame_tool(const struct chat_reply *reply, struct err *err)
+{
+    for (size_t i = 0; i < reply->tool_count && err->code != ERR_MEMORY; i++) {
+        const struct chat_tool *tool = &reply->tools[i];
+        struct err own = {0};
+        struct constrain_grammar *grammar =
+            constrain_compile_schema(tool->parameters, tool->is_strict, &own);
+        if (!grammar) {
+            *err = own;
+            err_wrap_param(err, "tools[%zu].function.parameters", tool->index);
+            return false;
+        }
+        constrain_grammar_unref(grammar);
+    }
+    return false;
+}
+
 /* ---- all ---- */
 
 struct chat_reply *chat_reply_create(const struct chat *chat,
@@ -193,13 +212,14 @@ struct chat_reply *chat_reply_create(const struct chat *chat,
               encode_close(reply, family, err);
     if (ok) {
         reply->thinking = find_thinking(family, request->prompt_end);
-        if (request->no_reasoning && reply->thinking == CHAT_MAY_THINK) {
+        if (request->no_reasoning && !family->spelling.format->is_harmony) {
+            reply->closes_prompt = reply->thinking == CHAT_IS_THINKING;
             reply->thinking = CHAT_THINKS_NOT;
         }
     }
     if (ok && (reply->may_call || reply->answer != CHAT_TEXT)) {
         reply->grammar = chat_family_grammar(family, reply, err);
-        ok = reply->grammar != NULL;
+        ok = reply->grammar || blame_tool(reply, err);
     }
     if (!ok) {
         chat_reply_destroy(reply);

@@ -18,6 +18,7 @@ struct chat;
 struct chat_tool {
     struct str name;
     const json_t *parameters; /* NULL: none */
+    size_t index;             /* in the request's tools */
     bool is_custom;           /* a custom tool: its input is the only argument */
     bool is_strict;
 };
@@ -57,6 +58,7 @@ struct chat_reply {
     bool is_strict;
     struct str source;
     enum chat_thinking thinking;
+    bool closes_prompt; /* close_ids belong behind the prompt: it ends within reasoning */
     struct constrain_grammar *grammar; /* NULL: anything goes */
     struct text_ids close_ids;         /* the closing marker, for a budget */
 };

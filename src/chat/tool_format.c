@@ -282,6 +282,11 @@ bool chat_spelling_init(struct chat_spelling *s, const struct chat_tool_format *
             return false;
         }
     }
+    if (f->is_harmony &&
+        (!chat_spell(controls, STR("<|channel|>analysis<|message|>"), arena, &s->think_open) ||
+         !chat_spell(controls, STR("<|end|>"), arena, &s->think_close))) {
+        return false;
+    }
     struct chat_piece param[CHAT_PIECES_MAX];
     size_t param_count = 0;
     if ((f->call && !cut(controls, f->call, arena, s->call, &s->call_count)) ||
