@@ -6,6 +6,7 @@
 #include "server/clients.h"
 #include "server/embed.h"
 #include "server/generate.h"
+#include "server/openapi.h"
 #include "server/pages.h"
 #include "server/websocket.h"
 
@@ -16,6 +17,10 @@ const struct server_route server_routes[] = {
     {"GET", "/healthz", SERVER_ROLE_PUBLIC, 0, server_page_health, "the process is alive"},
     {"GET", "/readyz", SERVER_ROLE_PUBLIC, 0, server_page_ready, "200 once every model generates"},
     {"GET", "/metrics", SERVER_ROLE_OPERATOR, 0, server_page_metrics, "Prometheus text"},
+    {"GET", "/openapi.json", SERVER_ROLE_PUBLIC, 0, server_openapi, "this API, for machines"},
+    {"GET", "/docs", SERVER_ROLE_PUBLIC, 0, server_docs_page, "this API, for people"},
+    {"GET", "/docs/page.js", SERVER_ROLE_PUBLIC, 0, server_docs_script, "a part of that page"},
+    {"GET", "/docs/page.css", SERVER_ROLE_PUBLIC, 0, server_docs_style, "a part of that page"},
     {"GET", "/v1/models", SERVER_ROLE_INFERENCE, 0, server_page_models, "the served models"},
     {"GET", "/v1/models/{id...}", SERVER_ROLE_INFERENCE, 0, server_page_model, "one of them"},
     {"POST", "/v1/chat/completions", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING,
