@@ -7,25 +7,42 @@
 #include <stdio.h>
 
 #include "api/anthropic.h"
+#include "api/embedding.h"
 #include "api/ollama.h"
 #include "api/openai.h"
 #include "base/json.h"
 #include "server/exchange.h"
 #include "server/websocket.h"
 
-/* The body of a route: its dialect, or a table alone. Further routes just have "an object". */
+#define SSE    "text/event-stream"
+#define NDJSON "application/x-ndjson"
+
+static const struct api_field *const *const show_tables = api_ollama_show_tables;
+
+/* The bodies that are read by tables, and how their answers stream. Further ones are just objects.
+ */
 static const struct body {
     const char *pattern;
-    const struct api_dialect *dialect;
-    const struct api_field *const *tables;
+    const struct api_field *const *const *tables;
+    const char *stream; /* NULL: never */
 } bodies[] = {
-    {"/v1/chat/completions", &api_openai_chat, NULL},
-    {"/v1/completions", &api_openai_completions, NULL},
-    {"/v1/messages", &api_anthropic_messages, NULL},
-    {"/v1/messages/count_tokens", &api_anthropic_count, NULL},
-    {"/api/chat", &api_ollama_chat, NULL},
-    {"/api/generate", &api_ollama_generate, NULL},
-    {"/api/show", NULL, api_ollama_show_tables},
+    {"/v1/chat/completions", &api_openai_chat.tables, SSE},
+    {"/v1/completions", &api_openai_completions.tables, SSE},
+    {"/v1/embeddings", &api_openai_embeddings.tables, NULL},
+    {"/v1/rerank", &api_rerank.tables, NULL},
+    {"/v2/rerank", &api_rerank.tables, NULL},
+    {"/rerank", &api_rerank.tables, NULL},
+    {"/reranking", &api_rerank.tables, NULL},
+    {"/v1/reranking", &api_rerank.tables, NULL},
+    {"/embedding", &api_llama_embedding.tables, NULL},
+    {"/embeddings", &api_llama_embedding.tables, NULL},
+    {"/v1/messages", &api_anthropic_messages.tables, SSE},
+    {"/v1/messages/count_tokens", &api_anthropic_count.tables, NULL},
+    {"/api/chat", &api_ollama_chat.tables, NDJSON},
+    {"/api/generate", &api_ollama_generate.tables, NDJSON},
+    {"/api/embed", &api_ollama_embed.tables, NULL},
+    {"/api/embeddings", &api_ollama_embeddings.tables, NULL},
+    {"/api/show", &show_tables, NULL},
 };
 
 /* By the beginning of the path; the first that fits. */
@@ -172,10 +189,9 @@ static json_t *answers(const struct server_route *route)
                          "default", error);
     }
     json_t *good = json_pack("{ss}", "description", "the answer");
-    if (body && body->dialect && body->dialect->event) {
-        const char *stream =
-            body->dialect->stream_type ? body->dialect->stream_type : "text/event-stream";
-        json_object_set_new(good, "content", json_pack("{s{} s{}}", "application/json", stream));
+    if (body && body->stream) {
+        json_object_set_new(good, "content",
+                            json_pack("{s{} s{}}", "application/json", body->stream));
     }
     return json_pack("{so so}", "200", good, "default", error);
 }
@@ -193,9 +209,7 @@ static json_t *operation(const struct server_route *route, json_t *parameters)
     }
     if (route->body_bytes_max > 0) {
         const struct body *body = body_of(route->pattern);
-        const struct api_field *const *tables = !body          ? NULL
-                                                : body->tables ? body->tables
-                                                               : body->dialect->tables;
+        const struct api_field *const *tables = body ? *body->tables : NULL;
         json_object_set_new(result, "requestBody",
                             json_pack("{sb s{s{so}}}", "required", 1, "content", "application/json",
                                       "schema", body_schema(tables)));

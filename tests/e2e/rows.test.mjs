@@ -22,6 +22,9 @@ const bodies = {
   '/v1/completions': { model, prompt: 'Once', max_tokens: 1 },
   '/v1/responses': { model, input: 'Hi', max_output_tokens: 16, store: false },
   '/v1/embeddings': { model: 'hearth-nano-embed', input: 'Hi' },
+  '/embedding': { model: 'hearth-nano-embed', content: 'Hi' },
+  '/api/embed': { model: 'hearth-nano-embed', input: 'Hi' },
+  '/api/embeddings': { model: 'hearth-nano-embed', prompt: 'Hi' },
   '/v1/messages': { model, messages, max_tokens: 1 },
   '/v1/messages/count_tokens': { model, messages },
   '/api/chat': { model, messages, stream: false, options: { num_predict: 1 } },
@@ -95,10 +98,13 @@ for (const path of routes) {
   });
 }
 
+// A reranker is no model of this server; and further names of what is above.
+const aliases = ['/v1/rerank', '/v2/rerank', '/rerank', '/reranking', '/v1/reranking', '/embeddings'];
+
 test('every body with a table is among those above', () => {
   const tables = Object.entries(api.paths).filter(([, item]) => {
     const schema = item.post?.requestBody?.content['application/json'].schema;
     return schema && Object.keys(schema.properties).length > 0;
   });
-  assert.deepEqual(tables.map(([path]) => path).filter((path) => !(path in bodies)), []);
+  assert.deepEqual(tables.map(([path]) => path).filter((path) => !(path in bodies) && !aliases.includes(path)), []);
 });
