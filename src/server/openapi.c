@@ -10,6 +10,7 @@
 #include "api/embedding.h"
 #include "api/ollama.h"
 #include "api/openai.h"
+#include "api/responses.h"
 #include "base/json.h"
 #include "server/exchange.h"
 #include "server/websocket.h"
@@ -18,6 +19,7 @@
 #define NDJSON "application/x-ndjson"
 
 static const struct api_field *const *const show_tables = api_ollama_show_tables;
+static const struct api_field *const *const responses_tables = api_responses_tables;
 
 /* The bodies that are read by tables, and how their answers stream. Further ones are just objects.
  */
@@ -28,6 +30,8 @@ static const struct body {
 } bodies[] = {
     {"/v1/chat/completions", &api_openai_chat.tables, SSE},
     {"/v1/completions", &api_openai_completions.tables, SSE},
+    {"/v1/responses", &responses_tables, SSE},
+    {"/v1/responses/input_tokens", &responses_tables, NULL},
     {"/v1/embeddings", &api_openai_embeddings.tables, NULL},
     {"/v1/rerank", &api_rerank.tables, NULL},
     {"/v2/rerank", &api_rerank.tables, NULL},

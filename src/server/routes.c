@@ -176,15 +176,25 @@ static bool matches(const char *pattern, struct str path, struct str parts[SERVE
     }
 }
 
+/* A row spells the path out: then rows with parts in braces do not mean it. */
+static bool is_spelled_out(const struct server_route *routes, struct str path)
+{
+    while (routes->pattern && !str_eq(str_of(routes->pattern), path)) {
+        routes++;
+    }
+    return routes->pattern != NULL;
+}
+
 const struct server_route *server_routes_find(const struct server_route *routes, struct str method,
                                               struct str path, struct str parts[SERVER_PARTS_MAX],
                                               struct buf *allow, struct err *err)
 {
     char quoted[STR_QUOTE_MAX];
     struct str wanted = str_eq(method, STR("HEAD")) ? STR("GET") : method;
+    bool is_exact = is_spelled_out(routes, path);
     buf_clear(allow);
     for (; routes->pattern; routes++) {
-        if (!matches(routes->pattern, path, parts)) {
+        if (!matches(routes->pattern, path, parts) || (is_exact && parts[0].len)) {
             continue;
         }
         if (str_eq(str_of(routes->method), wanted)) {

@@ -48,9 +48,9 @@ extern const struct server_route server_routes[];
 /* False (ERR_INTERNAL) if a row lacks its role, method or handler. */
 bool server_routes_check(const struct server_route *routes, struct err *err);
 
-/* The row for a method and a decoded path. HEAD finds GET. `parts` is what each "{...}" took. NULL
- * with ERR_NOT_FOUND, or with ERR_METHOD and the methods there are in `allow` ("GET, HEAD,
- * OPTIONS"). */
+/* The row for a method and a decoded path. A path that a row spells out is no part in braces. HEAD
+ * finds GET. `parts` is what each "{...}" took. NULL with ERR_NOT_FOUND, or with ERR_METHOD and the
+ * methods there are in `allow` ("GET, HEAD, OPTIONS"). */
 const struct server_route *server_routes_find(const struct server_route *routes, struct str method,
                                               struct str path, struct str parts[SERVER_PARTS_MAX],
                                               struct buf *allow, struct err *err);

@@ -21,6 +21,7 @@ const bodies = {
   '/v1/chat/completions': { model, messages, max_tokens: 1 },
   '/v1/completions': { model, prompt: 'Once', max_tokens: 1 },
   '/v1/responses': { model, input: 'Hi', max_output_tokens: 16, store: false },
+  '/v1/responses/input_tokens': { model, input: 'Hi' },
   '/v1/embeddings': { model: 'hearth-nano-embed', input: 'Hi' },
   '/embedding': { model: 'hearth-nano-embed', content: 'Hi' },
   '/api/embed': { model: 'hearth-nano-embed', input: 'Hi' },
