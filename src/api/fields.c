@@ -27,6 +27,16 @@ const char *api_kind_of(const json_t *value)
     return "null";
 }
 
+void api_error_text(const struct err *failure, struct buf *out)
+{
+    struct str field = str_of(failure->param), message = str_of(failure->text);
+    if (field.len && str_find(message, field, 0) == SIZE_MAX) {
+        buf_add(out, field);
+        buf_add_text(out, ": ");
+    }
+    buf_add(out, message);
+}
+
 bool api_type_error(const char *param, const char *wanted, const json_t *got, struct err *err)
 {
     if (param[0] == 0) { /* an item; err_wrap_param will say which */

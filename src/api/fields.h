@@ -10,6 +10,7 @@
 #include <stddef.h>
 
 #include "api/request.h"
+#include "base/buf.h"
 #include "base/err.h"
 
 enum api_kind {
@@ -44,6 +45,10 @@ bool api_fields_apply(struct gen_request *request, const json_t *body,
 const char *api_kind_of(const json_t *value);
 
 bool api_unknown_error(const char *name, struct err *err);
+
+/* What an error says, for shapes that have no place for the field: with its name before it, unless
+ * the text has it. */
+void api_error_text(const struct err *failure, struct buf *out);
 
 bool api_type_error(const char *param, const char *wanted, const json_t *got, struct err *err);
 

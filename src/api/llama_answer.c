@@ -10,6 +10,8 @@
 
 void api_llama_error(const struct err *failure, struct str request_id, struct buf *out)
 {
+    struct buf text = {0};
+    api_error_text(failure, &text);
     const char *type = "invalid_request_error";
     int status = err_info(failure->code)->http_status;
     (void)request_id;
@@ -38,8 +40,10 @@ void api_llama_error(const struct err *failure, struct str request_id, struct bu
         type = status >= 500 ? "server_error" : type;
     }
     buf_add_format(out, "{\"error\":{\"code\":%d,\"message\":", status);
-    json_write_string(out, str_of(failure->text));
+    json_write_string(out, buf_view(&text));
     buf_add_format(out, ",\"type\":\"%s\"}}", type);
+    out->failed = out->failed || text.failed;
+    buf_deinit(&text);
 }
 
 /* ---- pieces ---- */

@@ -16,12 +16,8 @@
 void api_ollama_error(const struct err *failure, struct str request_id, struct buf *out)
 {
     struct buf text = {0};
-    struct str field = str_of(failure->param), message = str_of(failure->text);
     (void)request_id; /* the header has it */
-    if (field.len && str_find(message, field, 0) == SIZE_MAX) {
-        buf_add_format(&text, "%s: ", failure->param); /* the shape has no other place for it */
-    }
-    buf_add(&text, message);
+    api_error_text(failure, &text);
     buf_add_text(out, "{\"error\":");
     json_write_string(out, buf_view(&text));
     buf_add_char(out, '}');

@@ -8,6 +8,7 @@
 
 #include "api/anthropic.h"
 #include "api/embedding.h"
+#include "api/llama.h"
 #include "api/ollama.h"
 #include "api/openai.h"
 #include "api/responses.h"
@@ -19,6 +20,8 @@
 #define NDJSON "application/x-ndjson"
 
 static const struct api_field *const *const show_tables = api_ollama_show_tables;
+static const struct api_field *const *const completion_tables = api_llama_completion_tables;
+static const struct api_field *const *const infill_tables = api_llama_infill_tables;
 static const struct api_field *const *const responses_tables = api_responses_tables;
 
 /* The bodies that are read by tables, and how their answers stream. Further ones are just objects.
@@ -40,6 +43,12 @@ static const struct body {
     {"/v1/reranking", &api_rerank.tables, NULL},
     {"/embedding", &api_llama_embedding.tables, NULL},
     {"/embeddings", &api_llama_embedding.tables, NULL},
+    {"/completion", &completion_tables, SSE},
+    {"/completions", &completion_tables, SSE},
+    {"/infill", &infill_tables, SSE},
+    {"/tokenize", &api_llama_tokenize.tables, NULL},
+    {"/detokenize", &api_llama_detokenize.tables, NULL},
+    {"/apply-template", &api_llama_template.tables, NULL},
     {"/v1/messages", &api_anthropic_messages.tables, SSE},
     {"/v1/messages/count_tokens", &api_anthropic_count.tables, NULL},
     {"/api/chat", &api_ollama_chat.tables, NDJSON},
@@ -56,6 +65,13 @@ static const struct family {
     {"/v1/messages", "Anthropic", "AnthropicError"},
     {"/v1/", "OpenAI", "Error"},
     {"/api/", "Ollama", "OllamaError"},
+    {"/completion", "llama-server", "LlamaError"},
+    {"/infill", "llama-server", "LlamaError"},
+    {"/tokenize", "llama-server", "LlamaError"},
+    {"/detokenize", "llama-server", "LlamaError"},
+    {"/apply-template", "llama-server", "LlamaError"},
+    {"/props", "llama-server", "LlamaError"},
+    {"/slots", "llama-server", "LlamaError"},
     {"/", "Server", "Error"},
 };
 
@@ -263,6 +279,10 @@ static json_t *schemas(void)
         "\"type\":{\"const\":\"error\"},\"request_id\":{\"type\":\"string\"},\"error\":{"
         "\"type\":\"object\",\"required\":[\"type\",\"message\"],\"properties\":{"
         "\"type\":{\"type\":\"string\"},\"message\":{\"type\":\"string\"}}}}},"
+        "\"LlamaError\":{\"type\":\"object\",\"required\":[\"error\"],\"properties\":{\"error\":{"
+        "\"type\":\"object\",\"required\":[\"code\",\"message\",\"type\"],\"properties\":{"
+        "\"code\":{\"type\":\"integer\"},\"message\":{\"type\":\"string\"},"
+        "\"type\":{\"type\":\"string\"}}}}},"
         "\"OllamaError\":{\"type\":\"object\",\"required\":[\"error\"],\"properties\":{"
         "\"error\":{\"type\":\"string\"}}}}";
     struct err err;

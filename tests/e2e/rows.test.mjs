@@ -23,6 +23,10 @@ const bodies = {
   '/v1/responses': { model, input: 'Hi', max_output_tokens: 16, store: false },
   '/v1/responses/input_tokens': { model, input: 'Hi' },
   '/v1/embeddings': { model: 'hearth-nano-embed', input: 'Hi' },
+  '/completion': { prompt: 'Once', n_predict: 1 },
+  '/tokenize': { content: 'Hi' },
+  '/detokenize': { tokens: [300] },
+  '/apply-template': { messages },
   '/embedding': { model: 'hearth-nano-embed', content: 'Hi' },
   '/api/embed': { model: 'hearth-nano-embed', input: 'Hi' },
   '/api/embeddings': { model: 'hearth-nano-embed', prompt: 'Hi' },
@@ -99,8 +103,8 @@ for (const path of routes) {
   });
 }
 
-// A reranker is no model of this server; and further names of what is above.
-const aliases = ['/v1/rerank', '/v2/rerank', '/rerank', '/reranking', '/v1/reranking', '/embeddings'];
+// The bundled models neither rank nor fill in; and further names of what is above.
+const aliases = ['/infill', '/v1/rerank', '/v2/rerank', '/rerank', '/reranking', '/v1/reranking', '/embeddings', '/completions'];
 
 test('every body with a table is among those above', () => {
   const tables = Object.entries(api.paths).filter(([, item]) => {
