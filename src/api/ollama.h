@@ -15,6 +15,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "route/registry.h"
+#include "store/store.h"
 
 extern const struct api_dialect api_ollama_generate;
 extern const struct api_dialect api_ollama_chat;
@@ -62,5 +63,12 @@ void api_ollama_time(int64_t seconds, struct buf *out);
 
 /* POST /api/show. Reads the file of a model that is not loaded. */
 api_call_fn api_ollama_show;
+
+/* POST /api/create, /api/copy, DELETE /api/delete, and the files of create. */
+api_call_fn api_ollama_create, api_ollama_copy, api_ollama_delete;
+api_call_fn api_ollama_blob_find, api_ollama_blob_put;
+
+/* Adds the models that were made before a restart. */
+bool api_ollama_restore(struct route_registry *registry, struct store *store, struct err *err);
 
 #endif

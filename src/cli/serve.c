@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "api/ollama.h"
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -106,6 +107,7 @@ struct serve {
     struct server_list keys;
     struct arena arena;
     struct engine_disk *disk;
+    char *blobs_folder;    /* beside the store */
     struct err disk_fault; /* why there is none, to be told once the server runs */
     struct store *store;
     struct err store_fault; /* why there is none */
@@ -406,6 +408,13 @@ static bool open_store(struct serve *serve, struct err *err)
         err_set(err, ERR_IO, "neither XDG_DATA_HOME nor HOME says where");
     }
     if (serve->store) {
+        struct buf blobs = {0};
+        buf_add(&blobs, str_slice(folder, 0, folder.len - strlen("/store")));
+        buf_add_text(&blobs, "/blobs");
+        serve->blobs_folder = blobs.failed ? NULL : arena_copy(&serve->arena, buf_view(&blobs));
+        buf_deinit(&blobs);
+    }
+    if (serve->store) {
         return true;
     }
     if (serve->settings.data_dir.len) {
@@ -439,6 +448,7 @@ static bool server_params_of(struct serve *serve, struct server_params *out, str
         .bodies_bytes_max = settings->bodies_mib << 20,
         .worker_count = settings->workers,
         .keep = {.store = serve->store,
+                 .blobs_folder = serve->blobs_folder,
                  .lack = serve->store_fault.text,
                  .days = settings->data_days},
         .header_timeout_s = settings->header_timeout,
@@ -473,6 +483,7 @@ static bool set_up(struct serve *serve, int argc, char **argv, struct err *err)
         return false;
     }
     params.keep.store = serve->store;
+    params.keep.blobs_folder = serve->blobs_folder;
     registry.local.disk = serve->disk;
     registry.models = serve->models;
     registry.places = serve->places.count ? &serve->places : NULL;
@@ -481,6 +492,10 @@ static bool set_up(struct serve *serve, int argc, char **argv, struct err *err)
     registry.model_count = serve->model_count;
     serve->registry = route_registry_create(&registry, err);
     params.registry = serve->registry;
+    if (serve->registry && serve->store &&
+        !api_ollama_restore(serve->registry, serve->store, err)) {
+        return false;
+    }
     serve->server = serve->registry ? server_create(&params, err) : NULL;
     return serve->server && server_start(serve->server, err) &&
            route_registry_start(serve->registry, err);

@@ -131,6 +131,35 @@ enum server_step server_ollama_version(struct server_exchange *exchange)
     return reply_json(exchange);
 }
 
+enum server_step server_ollama_create(struct server_exchange *exchange)
+{
+    return server_call(exchange, api_ollama_create);
+}
+
+enum server_step server_ollama_copy(struct server_exchange *exchange)
+{
+    return server_call(exchange, api_ollama_copy);
+}
+
+enum server_step server_ollama_delete(struct server_exchange *exchange)
+{
+    return server_call(exchange, api_ollama_delete);
+}
+
+enum server_step server_ollama_blob_find(struct server_exchange *exchange)
+{
+    return server_call(exchange, api_ollama_blob_find);
+}
+
+enum server_step server_ollama_blob_put(struct server_exchange *exchange)
+{
+    enum server_step step = server_call(exchange, api_ollama_blob_put);
+    if (step == SERVER_STEP_REPLY && exchange->reply.status == 200) {
+        exchange->reply.status = 201;
+    }
+    return step;
+}
+
 enum server_step server_ollama_missing(struct server_exchange *exchange)
 {
     struct err failure;

@@ -40,6 +40,11 @@ enum server_step server_ollama_generate(struct server_exchange *exchange);
 enum server_step server_ollama_tags(struct server_exchange *exchange);
 enum server_step server_ollama_ps(struct server_exchange *exchange);
 enum server_step server_ollama_show(struct server_exchange *exchange);
+enum server_step server_ollama_create(struct server_exchange *exchange);
+enum server_step server_ollama_copy(struct server_exchange *exchange);
+enum server_step server_ollama_delete(struct server_exchange *exchange);
+enum server_step server_ollama_blob_find(struct server_exchange *exchange);
+enum server_step server_ollama_blob_put(struct server_exchange *exchange);
 enum server_step server_ollama_version(struct server_exchange *exchange);
 
 /* What Ollama has and hearth has not yet: refused by its path. */

@@ -1,9 +1,13 @@
 // The ollama client against a real server with the bundled model, and each documented field and
 // option: its effect, or its refusal.
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { Ollama } from 'ollama';
-import { post, serve, sleep } from './hearth.mjs';
+import { modelFile, post, serve, sleep } from './hearth.mjs';
 
 let server;
 let client;
@@ -279,10 +283,9 @@ test('models: list, ps, show, version, root', async () => {
 });
 
 test('what is not there yet says so', async () => {
-  for (const path of ['create', 'copy', 'pull', 'push']) {
+  for (const path of ['pull', 'push']) {
     await refuses(`/api/${path}`, { model, input: 'a' }, new RegExp(`/api/${path} is not supported`));
   }
-  await assert.rejects(client.delete({ model }), /not supported/);
   await assert.rejects(client.pull({ model: 'x' }), /not supported/);
   const gone = await fetch(`${server.url}/api/nothing`);
   assert.deepEqual([gone.status, Object.keys(await gone.json())], [404, ['error']]);
@@ -298,4 +301,80 @@ test('an aborted stream ends, 20 at once do not disturb each other', async () =>
   const texts = await Promise.all(Array.from({ length: 20 }, async () =>
     (await client.chat({ model, messages: user('What is hearth?'), options: cold })).message.content));
   assert.equal(new Set(texts).size, 1);
+});
+
+test('create, copy, delete; and all of it after a restart', async () => {
+  const data = mkdtempSync(path.join(os.tmpdir(), 'hearth-made-'));
+  const bytes = readFileSync(modelFile);
+  const digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+  const blob = (method, body, name = digest) => fetch(`${one.url}/api/blobs/${name}`, { method, body });
+  let one = await serve(['--data-dir', data]);
+  let made = new Ollama({ host: one.url });
+  const names = async () => (await made.list()).models.map((entry) => entry.name).sort();
+  const fails = async (body, pattern, status = 400, route = '/api/create', method = 'POST') => {
+    const answer = await fetch(one.url + route, { method, body: JSON.stringify(body) });
+    assert.equal(answer.status, status, JSON.stringify(body));
+    assert.match((await answer.json()).error, pattern);
+  };
+  try {
+    const parameters = { temperature: 0, num_predict: 5, stop: ['zzz'] };
+    const statuses = await collect(await made.create({ model: 'poet', from: model, system: 'Be brief.', parameters, stream: true,
+      license: 'MIT', messages: [{ role: 'user', content: 'a' }, { role: 'assistant', content: 'b' }] }));
+    assert.equal(statuses.at(-1).status, 'success');
+    const shown = await made.show({ model: 'poet' });
+    assert.deepEqual([shown.system, shown.license, shown.messages.length], ['Be brief.', 'MIT', 2]);
+    assert.match(shown.parameters, /temperature +0\nnum_predict +5\nstop +"zzz"/);
+    assert.match(shown.modelfile, /^FROM .*\nSYSTEM Be brief\.\nPARAMETER temperature 0/);
+    const chat = (name, more = {}) => made.chat({ model: name, messages: user('What is hearth?'), ...more });
+    const poem = await chat('poet');
+    assert.deepEqual([poem.eval_count, poem.done_reason], [5, 'length']);
+    assert.equal((await chat('poet', { options: { num_predict: 3 } })).eval_count, 3); // the client's word counts
+    assert.ok(poem.prompt_eval_count > (await chat(model)).prompt_eval_count + 6, 'system and messages are there');
+    const openai = await (await post(one, '/v1/chat/completions', { model: 'poet', messages: user('Hi') })).json();
+    assert.deepEqual([openai.usage.completion_tokens, openai.choices[0].finish_reason], [5, 'length']);
+    assert.equal((await made.create({ model: 'plain:latest', from: 'poet', template: '{% for m in messages %}{{ m.content }}\n{% endfor %}' })).status, 'success');
+    assert.equal((await made.show({ model: 'plain' })).system, 'Be brief.'); // inherited
+    assert.match((await made.show({ model: 'plain' })).template, /m\.content/);
+    assert.ok((await chat('plain')).prompt_eval_count < poem.prompt_eval_count);
+    await made.copy({ source: 'plain', destination: 'copied' });
+    assert.deepEqual(await names(), ['copied:latest', `${model}:latest`, 'plain:latest', 'poet:latest']);
+    assert.equal((await blob('HEAD')).status, 404);
+    assert.equal((await blob('POST', 'other bytes')).status, 400);
+    assert.equal((await blob('POST', bytes, 'sha256:../../x')).status, 400);
+    assert.equal((await blob('POST', bytes)).status, 201);
+    assert.equal((await blob('HEAD')).status, 200);
+    assert.equal((await (await post(one, '/api/create', { model: 'uploaded', files: { 'x.gguf': digest }, stream: false })).json()).status, 'success');
+    assert.equal((await post(one, '/api/create', { model: 'by-path', from: modelFile })).status, 200);
+    await fails({ model: 'x' }, /from/);
+    await fails({ from: model }, /model/);
+    await fails({ model: 'x', from: 'none' }, /none/, 404);
+    await fails({ model: '../x', from: model }, /model/);
+    await fails({ model, from: model }, /name of a model file/);
+    await fails({ model: 'x', from: model, parameters: { nonsense: 1 } }, /nonsense/);
+    await fails({ model: 'x', from: model, parameters: { temperature: 9 } }, /temperature/);
+    await fails({ model: 'x', from: model, template: '{% if %}' }, /./);
+    await fails({ model: 'x', from: model, messages: [{ role: 'robot', content: '' }] }, /robot/);
+    await fails({ model: 'x', from: model, adapters: { a: 'b' } }, /adapters/);
+    await fails({ model: 'x', from: model, quantize: 'q8_0' }, /quantize/);
+    await fails({ model: 'x', from: model, modelfile: 'FROM x' }, /modelfile/);
+    await fails({ model: 'x', from: model, nonsense: 1 }, /nonsense/);
+    await fails({ model: 'x', files: { a: `sha256:${'0'.repeat(64)}` } }, /not uploaded/, 404);
+    await fails({ source: 'none', destination: 'x' }, /none/, 404, '/api/copy');
+    await fails({ model }, /does not delete/, 403, '/api/delete', 'DELETE');
+    await fails({ model: 'none' }, /none/, 404, '/api/delete', 'DELETE');
+    const before = await names();
+    await one.stop();
+    one = await serve(['--data-dir', data]);
+    made = new Ollama({ host: one.url });
+    assert.deepEqual(await names(), before);
+    assert.equal((await chat('poet')).message.content, poem.message.content);
+    for (const name of ['uploaded', 'poet', 'plain', 'copied', 'by-path']) await made.delete({ model: name });
+    assert.deepEqual(await names(), [`${model}:latest`]);
+    assert.equal((await blob('HEAD')).status, 404, 'nobody uses the file any more');
+    assert.ok(readFileSync(modelFile).equals(bytes), 'the file of the user is untouched');
+    await assert.rejects(chat('poet'), /does not exist/);
+  } finally {
+    await one.stop();
+    rmSync(data, { recursive: true, force: true });
+  }
 });
