@@ -460,8 +460,8 @@ static bool add_message(struct building *building, const json_t *item)
     building->turn = NULL;
     join_texts(json_object_get(item, "content"), &text);
     json_object_set_new(message, "role", json_string(is_named(role, "user") ? "user" : "system"));
-    return take_text(message, "content", &text) &
-           (json_array_append_new(building->messages, message) == 0);
+    const bool is_taken = take_text(message, "content", &text); /* the message goes in any case */
+    return json_array_append_new(building->messages, message) == 0 && is_taken;
 }
 
 static bool add_reasoning(struct building *building, const json_t *item)
@@ -539,8 +539,8 @@ static bool add_output(struct building *building, const json_t *item)
     join_texts(json_object_get(item, "output"), &text);
     json_object_set(message, "tool_call_id",
                     (json_t *)(uintptr_t)(id ? id : json_object_get(item, "id")));
-    return take_text(message, "content", &text) &
-           (json_array_append_new(building->messages, message) == 0);
+    const bool is_taken = take_text(message, "content", &text); /* the message goes in any case */
+    return json_array_append_new(building->messages, message) == 0 && is_taken;
 }
 
 bool api_responses_add_messages(const json_t *items, json_t *messages, struct err *err)
