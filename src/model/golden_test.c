@@ -162,9 +162,9 @@ static void test_f16_bf16(void **state)
 
 static void test_quantized(void **state)
 {
-    static const char *const names[] = {"llama-q8_0",   "qwen2-q4_0-tied", "llama-q4_k",
-                                        "llama-q5_k",   "qwen3-q6_k-tied", "llama-mix",
-                                        "qwen3moe-q8_0"};
+    static const char *const names[] = {"llama-q8_0",    "qwen2-q4_0-tied", "llama-q4_k",
+                                        "llama-q5_k",    "qwen3-q6_k-tied", "llama-mix",
+                                        "qwen3moe-q8_0", "gpt-oss-mxfp4"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         check_levels(names[i], 0.02, 1e-3);

@@ -103,6 +103,13 @@ def encode(kind, x, rng):
         d = (np.abs(b).max(1) / 127).astype(np.float16)
         q = np.rint(b / d[:, None].astype(np.float32)).clip(-127, 127).astype(np.int8)
         return np.concatenate([half(d), q.view(np.uint8)], 1).tobytes()
+    if kind == ref.MXFP4:
+        power = np.floor(np.log2(np.abs(b).max(1))).astype(int) - 2  # the largest code is 6
+        wanted = np.abs(b) / 2.0 ** power[:, None] * 2
+        q = np.abs(wanted[:, :, None] - ref.FP4).argmin(-1).astype(np.uint8) | (b < 0) << 3
+        q = q.astype(np.uint8)
+        scale = (power + 127).astype(np.uint8)[:, None]
+        return np.concatenate([scale, q[:, :16] | q[:, 16:] << 4], 1).tobytes()
     if kind == ref.Q4_0:
         top = np.take_along_axis(b, np.abs(b).argmax(1)[:, None], 1)[:, 0]
         d = (top / -8).astype(np.float16)
@@ -206,7 +213,8 @@ class Spec:
 
         def stack(name, count, rows, cols):
             x = rng.normal(0, 1.5 / cols**0.5, (count * rows, cols))
-            tensors[name] = (self.kind, encode(self.kind, x, rng), (cols, rows, count))
+            kind = (self.kinds or {}).get(name.split(".")[-2], self.kind)
+            tensors[name] = (kind, encode(kind, x, rng), (cols, rows, count))
 
         # A tied matrix is a head of this spread, so its rows are embeddings of that size.
         size = self.spread if self.tied else self.embed**0.5
@@ -476,6 +484,12 @@ NEWER_SPECS = [
          ffn=12, tokens=80, adds=("attn_sinks", "expert_biases"),
          biases=QKV + ("attn_output", "ffn_gate_inp"),
          keys={**MOE, **YARN, "attention.sliding_window": 9}),
+    Spec("gpt-oss-mxfp4", "gpt-oss", experts=(4, 32, 0), head_dim=16, embed=32, heads=4, kv_heads=2,
+         ffn=32, tokens=80, adds=("attn_sinks", "expert_biases"), spread=2.0, layers=1,
+         kinds={"ffn_gate_exps": ref.MXFP4, "ffn_up_exps": ref.MXFP4, "ffn_down_exps": ref.MXFP4},
+         biases=QKV + ("attn_output", "ffn_gate_inp"),
+         keys={**MOE, "expert_count": 4, "expert_feed_forward_length": 32,
+               "attention.sliding_window": 9}),
     Spec("deepseek2-f32", kv_heads=1, experts=(8, 12, 12), adds=("exp_probs_b",), **DEEPSEEK,
          keys={**LATENT, **GROUPS, **YARN, "attention.q_lora_rank": 14,
                "rope.scaling.yarn_log_multiplier": 0.0707}),

@@ -68,8 +68,10 @@ class Gguf:
 
 # ---- formats ----
 
-F32, F16, Q4_0, Q8_0, Q4_K, Q5_K, Q6_K, BF16 = 0, 1, 2, 8, 12, 13, 14, 30
-BLOCKS = {Q4_0: (32, 18), Q8_0: (32, 34), Q4_K: (256, 144), Q5_K: (256, 176), Q6_K: (256, 210)}
+F32, F16, Q4_0, Q8_0, Q4_K, Q5_K, Q6_K, BF16, MXFP4 = 0, 1, 2, 8, 12, 13, 14, 30, 39
+# Elements of 4 bits (OCP Microscaling): twice their value, by code without the sign.
+FP4 = np.array([0, 1, 2, 3, 4, 6, 8, 12])
+BLOCKS = {MXFP4: (32, 17), Q4_0: (32, 18), Q8_0: (32, 34), Q4_K: (256, 144), Q5_K: (256, 176), Q6_K: (256, 210)}
 
 
 def halves(raw):
@@ -96,6 +98,9 @@ def decode(kind, raw, count):
     b = raw[: count // length * size].reshape(-1, size)
     if kind == Q8_0:
         return (halves(b[:, :2]) * b[:, 2:].copy().view(np.int8)).ravel()
+    if kind == MXFP4:
+        q = np.concatenate([b[:, 1:] & 15, b[:, 1:] >> 4], 1)
+        return (2.0 ** (b[:, :1].astype(int) - 128) * FP4[q & 7] * np.where(q & 8, -1, 1)).ravel()
     if kind == Q4_0:
         q = np.concatenate([b[:, 2:] & 15, b[:, 2:] >> 4], 1).astype(int)
         return (halves(b[:, :2]) * (q - 8)).ravel()
