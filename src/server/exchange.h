@@ -103,6 +103,7 @@ struct server {
     struct server_workers *workers;
     struct server_sessions *sessions;
     struct server_backgrounds *backgrounds;
+    struct server_batches *batches;
     struct server_metrics metrics;
     struct MHD_Daemon *mhd;
     atomic_size_t bodies_bytes; /* held by requests being received */

@@ -31,6 +31,7 @@ struct server_generation {
     struct err commit_failure;
     enum { COMMIT_NONE, COMMIT_RUNNING, COMMIT_DONE, COMMIT_FAILED } commit; /* lock */
     bool has_begun, has_ended, is_large;
+    bool has_failed; /* while it ran, with `failure` */
 };
 
 static void unref(struct server_generation *generation)
@@ -127,8 +128,7 @@ static void commit(void *arg)
 static void abandon(void *arg)
 {
     struct server_generation *generation = arg;
-    api_run_abandon(&generation->run,
-                    generation->failure.code == ERR_NONE ? NULL : &generation->failure);
+    api_run_abandon(&generation->run, generation->has_failed ? &generation->failure : NULL);
     unref(generation);
 }
 
@@ -320,6 +320,7 @@ enum server_pull server_generation_pull(struct server_generation *generation, st
     bool ok = api_run_drain(run, PULL_BYTES, out, failure);
     if (!ok) {
         generation->failure = *failure; /* for what is kept of it */
+        generation->has_failed = true;
     } else if (api_run_is_done(run) && is_committed(generation, failure)) {
         generation->dialect->end(&run->render, out);
         generation->has_ended = true;
@@ -340,7 +341,8 @@ enum server_pull server_generation_whole(struct server_generation *generation, s
     struct buf unused = {0};
     failure->code = ERR_NONE;
     if (!api_run_drain(run, PULL_BYTES, &unused, failure)) {
-        generation->failure = *failure;
+        generation->failure = *failure; /* for what is kept of it */
+        generation->has_failed = true;
     }
     buf_deinit(&unused);
     bool is_told =

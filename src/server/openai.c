@@ -1,5 +1,6 @@
 /* The routes of OpenAI's API that are more than chat: each is a dialect or a call. */
 #include "api/openai.h"
+#include "api/files.h"
 #include "api/responses.h"
 #include "server/calls.h"
 #include "server/generate.h"
@@ -20,6 +21,14 @@ CALL(server_chats_get, api_openai_stored_get)
 CALL(server_chats_update, api_openai_stored_update)
 CALL(server_chats_delete, api_openai_stored_delete)
 CALL(server_chats_messages, api_openai_stored_messages)
+
+CALL(server_files_create, api_files_create)
+CALL(server_files_list, api_files_list)
+CALL(server_files_get, api_files_get)
+CALL(server_files_content, api_files_content)
+CALL(server_files_delete, api_files_delete)
+CALL(server_batches_list, api_batches_list)
+CALL(server_batches_get, api_batches_get)
 
 GENERATION(server_responses_create, api_responses)
 GENERATION(server_responses_count, api_responses_count)

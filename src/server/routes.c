@@ -2,6 +2,7 @@
 
 #include "base/utf8.h"
 #include "server/background.h"
+#include "server/batches.h"
 #include "server/calls.h"
 #include "server/clients.h"
 #include "server/embed.h"
@@ -60,6 +61,18 @@ const struct server_route server_routes[] = {
      server_responses_cancel, "cancels it, if it is in the background"},
     {"GET", "/v1/responses/{id}/input_items", SERVER_ROLE_INFERENCE, 0, server_responses_inputs,
      "its input, by pages"},
+    {"POST", "/v1/files", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING, server_files_create,
+     "uploads a file (multipart/form-data)"},
+    {"GET", "/v1/files", SERVER_ROLE_INFERENCE, 0, server_files_list, "files, by pages"},
+    {"GET", "/v1/files/{id}", SERVER_ROLE_INFERENCE, 0, server_files_get, "one of them"},
+    {"GET", "/v1/files/{id}/content", SERVER_ROLE_INFERENCE, 0, server_files_content, "its bytes"},
+    {"DELETE", "/v1/files/{id}", SERVER_ROLE_INFERENCE, 0, server_files_delete, "deletes it"},
+    {"POST", "/v1/batches", SERVER_ROLE_INFERENCE, CALL_BYTES_MAX, server_batch_create,
+     "answers the requests of a file when nothing else is asked"},
+    {"GET", "/v1/batches", SERVER_ROLE_INFERENCE, 0, server_batches_list, "batches, by pages"},
+    {"GET", "/v1/batches/{id}", SERVER_ROLE_INFERENCE, 0, server_batches_get, "one of them"},
+    {"POST", "/v1/batches/{id}/cancel", SERVER_ROLE_INFERENCE, CALL_BYTES_MAX, server_batch_cancel,
+     "cancels it"},
     {"POST", "/v1/conversations", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING,
      server_conversations_create, "makes a conversation"},
     {"GET", "/v1/conversations/{id}", SERVER_ROLE_INFERENCE, 0, server_conversations_get,

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "server/background.h"
+#include "server/batches.h"
 #include "server/exchange.h"
 #include "server/sessions.h"
 
@@ -128,7 +129,8 @@ bool server_start(struct server *server, struct err *err)
     server->workers = server_workers_create(server->params.worker_count, err);
     server->sessions = server->workers ? server_sessions_create(server, err) : NULL;
     server->backgrounds = server->sessions ? server_backgrounds_create(server, err) : NULL;
-    return server->backgrounds && (!store || api_responses_recover(store, err)) &&
+    server->batches = server->backgrounds ? server_batches_create(server, err) : NULL;
+    return server->batches && (!store || api_responses_recover(store, err)) &&
            server_http_start(server, err) && server_front_start(server->front, err);
 }
 
@@ -174,6 +176,7 @@ void server_destroy(struct server *server)
     server_http_stop(server);
     server_sessions_destroy(server->sessions);
     server_backgrounds_stop(server->backgrounds);
+    server_batches_destroy(server->batches);
     server_workers_destroy(server->workers);
     server_backgrounds_destroy(server->backgrounds);
     server_front_destroy(server->front);

@@ -136,6 +136,17 @@ static bool delete_children(struct store *store, struct str tenant, struct str p
     return ok;
 }
 
+bool store_delete_children(struct store *store, struct str tenant, struct str parent,
+                           struct err *err)
+{
+    pthread_mutex_lock(&store->lock);
+    bool ok =
+        store_exec(store, "BEGIN IMMEDIATE", err) && delete_children(store, tenant, parent, err);
+    ok = finish(store, ok, err);
+    pthread_mutex_unlock(&store->lock);
+    return ok;
+}
+
 bool store_delete(struct store *store, enum store_kind kind, struct str tenant, struct str parent,
                   struct str id, struct err *err)
 {

@@ -71,6 +71,10 @@ bool store_get(struct store *store, enum store_kind kind, struct str tenant, str
 bool store_delete(struct store *store, enum store_kind kind, struct str tenant, struct str parent,
                   struct str id, struct err *err);
 
+/* Removes what has this parent. */
+bool store_delete_children(struct store *store, struct str tenant, struct str parent,
+                           struct err *err);
+
 struct store_pair {
     struct str name, value;
 };
