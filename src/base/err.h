@@ -45,6 +45,7 @@
     X(ERR_MEMORY, 503, "server_error", "out_of_memory", 6, "not enough memory")                    \
     X(ERR_BUSY, 503, "server_error", "overloaded", 12, "too much to do; try again")                \
     X(ERR_FULL, 507, "server_error", "storage_full", 14, "no room on the disk")                    \
+    X(ERR_LIMIT, 500, "server_error", NULL, 15, "a limit of a load test was exceeded")             \
     X(ERR_CANCELLED, 499, "server_error", "cancelled", 13, "cancelled")                            \
     X(ERR_INTERNAL, 500, "server_error", "internal_error", 10, "a fault of hearth")
 

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "cli/bench_print.h"
 #include "cli/bench_run.h"
+#include "cli/bench_server.h"
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "route/facts.h"
@@ -157,6 +158,9 @@ static bool measure(const struct options *o, struct route_local *local, struct e
 
 int cli_bench(int argc, char **argv)
 {
+    if (cli_bench_wants_server(argc, argv)) {
+        return cli_bench_server(argc, argv);
+    }
     struct options o;
     struct err err = {0};
     struct cli_table table;
