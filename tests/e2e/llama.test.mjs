@@ -161,7 +161,7 @@ const bad = { n_predict: [-2, 'a', 1.5], temperature: [-1, 3, 'a'], top_k: [-2, 
   repeat_last_n: [-2], presence_penalty: [3], frequency_penalty: [-3], dry_multiplier: [-1], dry_base: [0], dry_allowed_length: [-1], dry_penalty_last_n: [-2],
   dry_sequence_breakers: ['a'.repeat(2000)], xtc_probability: [2], xtc_threshold: [-1], mirostat: [1], mirostat_tau: [-1], mirostat_eta: [2], min_keep: [-1],
   seed: ['a', 1.5], ignore_eos: [1], stream: [1], stop: [5], n_probs: [-1, 21], return_tokens: [1], cache_prompt: [1], n_cmpl: [0], num_ctx: [0, 1 << 20],
-  logit_bias: ['a', [[1]], [['word', 1]], [[1, 'a']], [[99999999, 1]], { word: 1 }], grammar: [5], json_schema: ['a'],
+  logit_bias: ['a', [[1]], [['word', 1]], [[1, 'a']], [[99999999, 1]], { word: 1 }], grammar: [5, 'root ::= ('], json_schema: ['a', { type: 'nonsense' }],
   samplers: ['top_k', ['top_p', 'top_k'], ['infill']], response_fields: ['content', [5]], n_keep: [-2], id_slot: [0], n_indent: [4], n_cache_reuse: [256],
   t_max_predict_ms: [100], post_sampling_probs: [true], timings_per_token: [true], return_progress: [true], lora: [[{ id: 0, scale: 1 }]], image_data: [[{}]], nonsense: [1] };
 
@@ -214,4 +214,13 @@ test('an aborted completion frees its sequence', async () => {
   for await (const chunk of answer.body) if (chunk.length) break;
   abort.abort();
   for (const until = Date.now() + 5000; (await metric(server, 'hearth_sequences_running')) > 0;) assert.ok(Date.now() < until);
+});
+
+test('grammars and schemas hold', async () => {
+  const wild = { temperature: 2, top_k: 0, top_p: 1, min_p: 0, n_predict: 100 };
+  for (const seed of [1, 2, 3]) {
+    assert.match((await accepts('/completion', ask({ ...wild, seed, grammar: 'root ::= ("yes" | "no") " " [0-9]{3}' }))).content, /^(yes|no) \d{3}$/);
+    const list = JSON.parse((await accepts('/completion', ask({ ...wild, seed, json_schema: { type: 'array', items: { type: 'integer', maximum: 9, minimum: 0 }, minItems: 2, maxItems: 4 } }))).content);
+    assert.ok(list.length >= 2 && list.length <= 4 && list.every((n) => n >= 0 && n <= 9));
+  }
 });

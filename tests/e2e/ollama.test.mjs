@@ -378,3 +378,35 @@ test('create, copy, delete; and all of it after a restart', async () => {
     rmSync(data, { recursive: true, force: true });
   }
 });
+
+const weather = { type: 'function', function: { name: 'weather', description: 'Tells the weather', parameters: { type: 'object',
+  properties: { city: { type: 'string', maxLength: 12 }, days: { type: 'integer', minimum: 1, maximum: 9 } }, required: ['city', 'days'], additionalProperties: false } } };
+
+test('formats hold whatever the model wants to say', async () => {
+  const wild = { temperature: 1.5, top_k: 0, top_p: 1, num_predict: 300 };
+  const schema = { type: 'object', properties: { name: { type: 'string', maxLength: 10 }, age: { type: 'integer', minimum: 0, maximum: 120 } }, required: ['name', 'age'], additionalProperties: false };
+  for (const seed of [1, 2, 3]) {
+    const chat = await client.chat({ model, messages: user('Tell me of Ann.'), format: schema, options: { ...wild, seed } });
+    const got = JSON.parse(chat.message.content);
+    assert.deepEqual(Object.keys(got), ['name', 'age']);
+    assert.ok(typeof got.name === 'string' && Number.isInteger(got.age) && got.age >= 0 && got.age <= 120);
+    const parts = await collect(await client.generate({ model, prompt: 'Tell me of Ann.', format: schema, stream: true, options: { ...wild, seed } }));
+    assert.deepEqual(Object.keys(JSON.parse(parts.map((part) => part.response).join(''))), ['name', 'age']);
+  }
+  const word = await client.generate({ model, prompt: 'x', format: { enum: ['red', 'green'] }, options: wild });
+  assert.ok(['red', 'green'].includes(JSON.parse(word.response)));
+  await refuses('/api/chat', { model, messages: user('x'), format: { type: 'nonsense' } }, /nonsense|type/);
+});
+
+test('tools reach the template, and answers to calls are read', async () => {
+  const request = (more = {}) => ({ model, messages: user('How is the weather?'), options: { ...cold, num_predict: 8 }, ...more });
+  const bare = await client.chat(request());
+  const armed = await client.chat(request({ tools: [weather] }));
+  assert.ok(armed.prompt_eval_count > bare.prompt_eval_count + 20);
+  const parts = await collect(await client.chat(request({ tools: [weather], stream: true })));
+  assert.equal(parts.map((part) => part.message.content).join(''), armed.message.content);
+  const later = await client.chat(request({ tools: [weather], messages: [...user('How is the weather?'),
+    { role: 'assistant', content: '', tool_calls: [{ function: { name: 'weather', arguments: { city: 'Bonn', days: 2 } } }] },
+    { role: 'tool', tool_name: 'weather', content: 'sunny' }] }));
+  assert.ok(later.prompt_eval_count > armed.prompt_eval_count + 10);
+});
