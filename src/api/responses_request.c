@@ -512,6 +512,7 @@ bool api_responses_parse(struct gen_request *request, struct str body, struct er
         !check(request, err)) {
         return false;
     }
+    request->format_param = "text.format";
     request->wants_logprobs = own->includes_logprobs || own->top_logprobs > 0;
     request->top_logprobs = own->top_logprobs;
     if (!own->input) {

@@ -1,5 +1,7 @@
 #include "api/truncate.h"
 
+#include "chat/reply.h"
+
 /* Room for the answer: what was asked for, at most half of the context; an eighth if nothing was.
  */
 static size_t room_of(const struct gen_request *request, size_t ctx_tokens)
@@ -45,6 +47,8 @@ static bool prepare_from(struct gen_request *request, const struct route_local *
     request->messages = kept;
     request->dropped_count = from - head;
     text_ids_deinit(&request->prompts[0].ids);
+    chat_reply_destroy(request->reply);
+    request->reply = NULL;
     return api_request_prepare(request, local, err);
 }
 
