@@ -26,6 +26,35 @@ static void add_embedding(const struct route_entry *entry, const struct route_fa
     buf_add_char(out, '}');
 }
 
+static void add_mean(const char *name, const struct engine_histogram *histogram, struct buf *out)
+{
+    char number[32];
+    if (histogram->total) {
+        json_format_double(histogram->sum / (double)histogram->total * 1e3, number);
+        buf_add_format(out, ",\"%s\":%s", name, number);
+    } else {
+        buf_add_format(out, ",\"%s\":null", name);
+    }
+}
+
+/* What it is loaded for, and what was seen since: means over all requests. */
+static void add_limits(const struct route_local *local, struct buf *out)
+{
+    const struct route_local_params *params = route_local_params_of(local);
+    struct engine *engine = route_local_engine(local);
+    struct engine_stats stats;
+    buf_add_format(out, ",\"limits\":{\"sequences\":%u,\"queue\":%u,\"batch_rows\":%u}",
+                   params->sequences_max, params->queue_max, params->batch_rows_max);
+    if (!engine) {
+        return; /* an encoder */
+    }
+    engine_stats_read(engine, &stats);
+    buf_add_format(out, ",\"measured\":{\"requests\":%llu", (unsigned long long)stats.requests);
+    add_mean("first_token_ms", &stats.ttft, out);
+    add_mean("inter_token_ms", &stats.inter_token, out);
+    buf_add_char(out, '}');
+}
+
 static void add_model(const struct route_entry *entry, struct buf *out)
 {
     const struct route_facts *facts = entry->facts;
@@ -39,6 +68,7 @@ static void add_model(const struct route_entry *entry, struct buf *out)
         const struct model_info *info = model_info(route_local_model(entry->local));
         buf_add_format(out, ",\"context_length\":%u,\"vocabulary\":%u",
                        route_local_ctx_tokens(entry->local), info->vocab_count);
+        add_limits(entry->local, out);
     }
     if (facts) {
         buf_add_format(out,

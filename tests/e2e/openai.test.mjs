@@ -258,6 +258,8 @@ test('models', async () => {
   const one = await client.models.retrieve(model);
   assert.equal(one.object, 'model');
   assert.ok(one.hearth.context_length >= 1024);
+  assert.deepEqual(one.hearth.limits, { sequences: 8, queue: 512, batch_rows: 512 });
+  assert.ok(one.hearth.measured.requests > 0 && one.hearth.measured.inter_token_ms > 0);
   await assert.rejects(client.models.retrieve('a/b'), (error) => {
     assert.equal(error.status, 404);
     assert.equal(error.code, 'model_not_found');
