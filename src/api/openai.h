@@ -39,6 +39,26 @@ bool api_openai_stored_update(struct api_call *call, struct err *err);
 bool api_openai_stored_delete(struct api_call *call, struct err *err);
 bool api_openai_stored_messages(struct api_call *call, struct err *err);
 
+/* ---- tools and formats (openai_tools.c, openai_format.c) ---- */
+
+extern const struct api_field api_openai_tool_fields[];
+extern const struct api_field api_openai_format_fields[];
+
+/* What only the whole request shows: a choice names tools that are there. */
+bool api_openai_finish_tools(const struct gen_request *request, struct err *err);
+
+/* The delta of a part that is no text; false: it has none. */
+bool api_openai_delta(const struct api_render *render, const struct gen_part *part,
+                      struct buf *out);
+
+/* ,"reasoning_content":... and ,"tool_calls":[...] of a message, as far as there are such. */
+void api_openai_message_parts(struct api_render *render, const struct api_choice *choice,
+                              struct buf *out);
+
+/* api_openai_finish, or "function_call" for a request with the legacy `functions`. */
+const char *api_openai_chat_finish(const struct api_render *render,
+                                   const struct api_choice *choice);
+
 /* ---- pieces of chat and completions ---- */
 
 /* The handler of the field "messages": fills request->messages. */

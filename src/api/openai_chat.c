@@ -27,33 +27,6 @@ static bool apply_kwargs(struct gen_request *request, const struct api_field *fi
     return true;
 }
 
-static bool apply_response_format(struct gen_request *request, const struct api_field *field,
-                                  const json_t *value, struct err *err)
-{
-    (void)request;
-    if (!json_is_object(value)) {
-        return api_type_error(field->name, "an object", value, err);
-    }
-    const json_t *kind = json_object_get(value, "type");
-    if (!json_is_string(kind)) {
-        return kind ? api_type_error("response_format.type", "a string", kind, err)
-                    : err_set_param(err, ERR_MISSING, "response_format.type",
-                                    "'response_format' needs a 'type'");
-    }
-    struct str type = json_str(kind);
-    if (!str_eq(type, STR("text"))) {
-        char quoted[STR_QUOTE_MAX];
-        return err_set_param(err, ERR_UNSUPPORTED, "response_format",
-                             "'response_format' of type '%s' is not supported, only 'text'",
-                             str_quote(quoted, type));
-    }
-    if (json_object_size(value) != 1) {
-        return err_set_param(err, ERR_UNKNOWN, "response_format",
-                             "'response_format' of type 'text' has no other fields");
-    }
-    return true;
-}
-
 /* Fields whose harmless values mean what happens anyway; any other value is refused by name. */
 static bool apply_neutral(struct gen_request *request, const struct api_field *field,
                           const json_t *value, struct err *err)
@@ -63,7 +36,6 @@ static bool apply_neutral(struct gen_request *request, const struct api_field *f
     } neutral[] = {
         {"service_tier", "auto"},
         {"service_tier", "default"},
-        {"tool_choice", "none"},
         {"modalities", "text"},
     };
     (void)request;
@@ -76,11 +48,6 @@ static bool apply_neutral(struct gen_request *request, const struct api_field *f
             str_eq(json_str(item), str_of(neutral[i].text))) {
             return true;
         }
-    }
-    bool is_none = json_is_array(value) && json_array_size(value) == 0 &&
-                   (strcmp(field->name, "tools") == 0 || strcmp(field->name, "functions") == 0);
-    if (is_none) {
-        return true;
     }
     return err_set_param(err, ERR_UNSUPPORTED, field->name, "'%s' is not supported: %s",
                          field->name, field->note);
@@ -103,34 +70,31 @@ static const struct api_field chat_fields[] = {
     {.name = "logprobs", .kind = API_CUSTOM, .apply = apply_logprobs},
     {.name = "top_logprobs", .kind = API_U32, .offset = SLOT(top_logprobs), .max = ENGINE_TOP_MAX},
     {.name = "chat_template_kwargs", .kind = API_CUSTOM, .apply = apply_kwargs},
-    {.name = "response_format",
-     .kind = API_CUSTOM,
-     .apply = apply_response_format,
-     .is_limited = true,
-     .note = "only 'text'"},
     NEUTRAL("service_tier", "there is one tier, 'default'"),
     NEUTRAL("modalities", "the only modality is 'text'"),
-    NEUTRAL("tools", "this server does not call tools yet"),
-    NEUTRAL("tool_choice", "this server does not call tools yet"),
-    NEUTRAL("functions", "this server does not call tools yet"),
-    REFUSED("function_call", "this server does not call tools yet"),
-    REFUSED("parallel_tool_calls", "this server does not call tools yet"),
     REFUSED("audio", "the only modality is 'text'"),
     REFUSED("moderation", "there is no moderation"),
-    REFUSED("reasoning_effort", "models here have no such control; see chat_template_kwargs"),
     REFUSED("prompt_cache_options", "the cache has no options"),
     REFUSED("web_search_options", "there is no web search"),
     {0},
 };
 
-static const struct api_field *const tables[] = {chat_fields, api_openai_kept_fields,
-                                                 api_fields_shared, api_fields_sampling, NULL};
+static const struct api_field *const tables[] = {chat_fields,
+                                                 api_openai_tool_fields,
+                                                 api_openai_format_fields,
+                                                 api_openai_kept_fields,
+                                                 api_fields_shared,
+                                                 api_fields_sampling,
+                                                 NULL};
 
 static bool parse(struct gen_request *request, struct str body, struct err *err)
 {
     api_request_init(request, GEN_CHAT);
     if (!api_request_read(request, body, err) ||
         !api_fields_apply(request, request->body, tables, err)) {
+        return false;
+    }
+    if (!api_openai_finish_tools(request, err)) {
         return false;
     }
     if (request->top_logprobs > 0 && !request->wants_logprobs) {
@@ -239,6 +203,20 @@ static void add_text_frame(const struct api_render *render, size_t choice, struc
     frame_end(render, "null", text.len, out);
 }
 
+/* Reasoning, or a piece of a call. */
+static void add_part_frame(const struct api_render *render, size_t choice,
+                           const struct gen_part *part, struct buf *out)
+{
+    const bool is_hidden = part->kind == GEN_PART_REASONING && render->request->reasoning.is_hidden;
+    if (is_hidden || part->kind == GEN_PART_CALL_END) {
+        return;
+    }
+    frame_begin(render, choice, out);
+    api_openai_delta(render, part, out);
+    buf_add_text(out, ",\"logprobs\":null");
+    frame_end(render, "null", part->text.len, out);
+}
+
 /* The tokens of an event stand beside its first text. */
 static void event(struct api_render *render, size_t choice, const struct gen_event *event,
                   struct buf *out)
@@ -249,6 +227,8 @@ static void event(struct api_render *render, size_t choice, const struct gen_eve
         if (part->kind == GEN_PART_TEXT) {
             add_text_frame(render, choice, part->text, event->tokens, tokens_left, out);
             tokens_left = 0;
+        } else {
+            add_part_frame(render, choice, part, out);
         }
     }
     if (tokens_left > 0) {
@@ -257,7 +237,7 @@ static void event(struct api_render *render, size_t choice, const struct gen_eve
     if (event->is_done) {
         frame_begin(render, choice, out);
         buf_add_text(out, "{},\"logprobs\":null");
-        frame_end(render, api_openai_finish(&render->choices[choice]), 0, out);
+        frame_end(render, api_openai_chat_finish(render, &render->choices[choice]), 0, out);
     }
 }
 
@@ -271,7 +251,11 @@ static void add_content(struct api_render *render, const struct api_choice *choi
     struct buf text = {0};
     api_choice_join(choice, GEN_PART_TEXT, &text);
     render->failed = render->failed || text.failed;
-    json_write_string(out, buf_view(&text));
+    if (text.len == 0 && api_parts_calls(&choice->told) > 0) {
+        buf_add_text(out, "null");
+    } else {
+        json_write_string(out, buf_view(&text));
+    }
     buf_deinit(&text);
 }
 
@@ -284,9 +268,11 @@ static void whole(struct api_render *render, struct buf *out)
         buf_add_format(out, "%s{\"index\":%zu,\"message\":{\"role\":\"assistant\",\"content\":",
                        i ? "," : "", i);
         add_content(render, choice, out);
-        buf_add_text(out, ",\"refusal\":null}");
+        buf_add_text(out, ",\"refusal\":null");
+        api_openai_message_parts(render, choice, out);
+        buf_add_char(out, '}');
         add_logprobs(render, choice->tokens, choice->token_count, out);
-        buf_add_format(out, ",\"finish_reason\":%s}", api_openai_finish(choice));
+        buf_add_format(out, ",\"finish_reason\":%s}", api_openai_chat_finish(render, choice));
     }
     buf_add_char(out, ']');
     api_openai_usage(render, out);

@@ -109,8 +109,8 @@ static const struct api_field completion_fields[] = {
     {0},
 };
 
-static const struct api_field *const tables[] = {completion_fields, api_fields_shared,
-                                                 api_fields_sampling, NULL};
+static const struct api_field *const tables[] = {completion_fields, api_openai_format_fields,
+                                                 api_fields_shared, api_fields_sampling, NULL};
 
 static bool parse(struct gen_request *request, struct str body, struct err *err)
 {

@@ -16,6 +16,7 @@ static const struct role {
     {"user", "user", ROLE_USER},
     {"assistant", "assistant", ROLE_ASSISTANT},
     {"tool", "tool", ROLE_TOOL},
+    {"function", "tool", ROLE_TOOL}, /* the legacy word: `name` says which */
 };
 
 /* Fields of a message; `kind` says what a value that is not null must be. NEVER: clients send the
@@ -23,7 +24,7 @@ static const struct role {
 static const struct message_field {
     const char *name;
     unsigned roles;
-    enum { FIELD_ROLE, FIELD_CONTENT, FIELD_TEXT, FIELD_CALLS, FIELD_NEVER } kind;
+    enum { FIELD_ROLE, FIELD_CONTENT, FIELD_TEXT, FIELD_CALLS, FIELD_FUNCTION, FIELD_NEVER } kind;
 } message_fields[] = {
     {"role", ROLE_ALL, FIELD_ROLE},
     {"content", ROLE_ALL, FIELD_CONTENT},
@@ -35,7 +36,7 @@ static const struct message_field {
     {"annotations", ROLE_ASSISTANT, FIELD_NEVER},
     {"audio", ROLE_ASSISTANT, FIELD_NEVER},
     {"parsed", ROLE_ASSISTANT, FIELD_NEVER}, /* the openai client's stream helper adds it */
-    {"function_call", ROLE_ASSISTANT, FIELD_NEVER},
+    {"function_call", ROLE_ASSISTANT, FIELD_FUNCTION},
 };
 
 enum { ROLE_COUNT = sizeof roles / sizeof *roles };
@@ -162,6 +163,43 @@ static bool check_call(const json_t *call, struct err *err)
     return true;
 }
 
+/* {"id","type":"custom","custom":{"name","input"}} */
+static bool check_custom(const json_t *call, struct err *err)
+{
+    static const char *const call_names[] = {"id", "type", "custom", "index", NULL};
+    static const char *const custom_names[] = {"name", "input", NULL};
+    const json_t *custom = json_object_get(call, "custom");
+    if (!check_names(call, call_names, err)) {
+        return false;
+    }
+    if (!json_is_object(custom)) {
+        return err_set_param(err, custom ? ERR_TYPE : ERR_MISSING, "custom",
+                             "a custom tool call needs the object 'custom'");
+    }
+    if (!check_names(custom, custom_names, err)) {
+        return err_wrap_param(err, "custom");
+    }
+    return (json_is_string(json_object_get(custom, "name")) &&
+            json_is_string(json_object_get(custom, "input"))) ||
+           err_set_param(err, ERR_TYPE, "custom",
+                         "a custom tool call needs the strings 'name' and 'input'");
+}
+
+/* The legacy function_call as the one call of its message. */
+static bool read_function(const json_t *function, json_t *message, struct err *err)
+{
+    json_t *call = json_pack("{s:s, s:s, s:O}", "id", "call_function", "type", "function",
+                             "function", function);
+    json_t *calls = json_array();
+    bool ok = (call && calls) || err_set_memory(err, sizeof *call);
+    ok = ok && (check_call(call, err) || err_wrap_param(err, "function_call"));
+    ok = ok && (json_array_append(calls, call) == 0 &&
+                json_object_set(message, "tool_calls", calls) == 0);
+    json_decref(call);
+    json_decref(calls);
+    return ok;
+}
+
 static bool read_calls(const json_t *calls, json_t *message, struct err *err)
 {
     if (!json_is_array(calls)) {
@@ -171,7 +209,9 @@ static bool read_calls(const json_t *calls, json_t *message, struct err *err)
         return true;
     }
     for (size_t i = 0; i < json_array_size(calls); i++) {
-        if (!check_call(json_array_get(calls, i), err)) {
+        const json_t *call = json_array_get(calls, i);
+        const bool is_custom = str_eq(json_str(json_object_get(call, "type")), STR("custom"));
+        if (!(is_custom ? check_custom(call, err) : check_call(call, err))) {
             return err_wrap_param(err, "tool_calls[%zu]", i);
         }
     }
@@ -223,6 +263,8 @@ static bool read_message_field(const struct role *role, const char *name, const 
                err_set_memory(err, 0);
     case FIELD_CALLS:
         return read_calls(value, message, err);
+    case FIELD_FUNCTION:
+        return read_function(value, message, err);
     case FIELD_NEVER:
         break;
     }

@@ -77,6 +77,8 @@ static void a_chat_body(void **state)
 
 #define CHAT "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]"
 
+#define TOOL(name) "{\"type\":\"function\",\"function\":{\"name\":\"" name "\"}}"
+
 static void refused_chat_bodies(void **state)
 {
     const struct api_dialect *chat = &api_openai_chat;
@@ -89,8 +91,19 @@ static void refused_chat_bodies(void **state)
     refuses(chat, CHAT ",\"temperature\":\"1\"}", ERR_TYPE, "temperature");
     refuses(chat, CHAT ",\"temperature\":2.5}", ERR_INVALID, "temperature");
     refuses(chat, CHAT ",\"n\":1.0}", ERR_TYPE, "n");
-    refuses(chat, CHAT ",\"tools\":[{}]}", ERR_UNSUPPORTED, "tools");
-    refuses(chat, CHAT ",\"tool_choice\":\"required\"}", ERR_UNSUPPORTED, "tool_choice");
+    refuses(chat, CHAT ",\"tools\":[{}]}", ERR_MISSING, "tools[0].type");
+    refuses(chat, CHAT ",\"tools\":[" TOOL("a b") "]}", ERR_INVALID, "tools[0].function.name");
+    refuses(chat, CHAT ",\"tools\":[" TOOL("f") "," TOOL("f") "]}", ERR_INVALID,
+            "tools[1].function.name");
+    refuses(chat, CHAT ",\"tool_choice\":\"required\"}", ERR_INVALID, "tool_choice");
+    refuses(chat, CHAT ",\"tool_choice\":\"some\"}", ERR_INVALID, "tool_choice");
+    refuses(chat,
+            CHAT ",\"tools\":[" TOOL(
+                "f") "],\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"g\"}}}",
+            ERR_INVALID, "tool_choice");
+    refuses(chat, CHAT ",\"grammar\":\"root ::= \\\"a\\\"\",\"regex\":\"a\"}", ERR_INVALID,
+            "regex");
+    refuses(chat, CHAT ",\"reasoning_effort\":\"huge\"}", ERR_INVALID, "reasoning_effort");
     refuses(chat, CHAT ",\"stop\":[\"a\",\"\"]}", ERR_INVALID, "stop[1]");
     refuses(chat, CHAT ",\"logit_bias\":{\"1\":null}}", ERR_TYPE, "logit_bias");
     refuses(chat, CHAT ",\"stream_options\":{\"include_usage\":true}}", ERR_INVALID,

@@ -158,15 +158,14 @@ test('unknown fields are named', async () => {
 });
 
 test('documented fields that are not supported are refused by name', async () => {
-  const tool = { type: 'function', function: { name: 'f', parameters: {} } };
   for (const [field, value] of Object.entries({
-    tools: [tool], tool_choice: 'auto', parallel_tool_calls: true, functions: [tool.function], function_call: 'auto',
-    response_format: { type: 'json_object' }, reasoning_effort: 'low', modalities: ['audio'], audio: { voice: 'x', format: 'mp3' },
+    modalities: ['audio'], audio: { voice: 'x', format: 'mp3' },
     service_tier: 'flex', web_search_options: {}, verbosity: 'low',
   })) {
     await refuses(CHAT, talk({ [field]: value }), field, 'unsupported_parameter');
   }
-  await refuses(CHAT, talk({ response_format: { type: 'json_schema', json_schema: {} } }), 'response_format', 'unsupported_parameter');
+  await refuses(CHAT, talk({ response_format: { type: 'json_schema', json_schema: {} } }),
+    'response_format.json_schema.schema', 'missing_required_parameter');
   await refuses(TEXT, text({ suffix: 'x' }), 'suffix', 'unsupported_parameter');
   await refuses(TEXT, text({ best_of: 2, n: 3 }), 'best_of', 'invalid_value');
   await refuses(TEXT, text({ best_of: 2, stream: true }), 'best_of', 'invalid_value');
