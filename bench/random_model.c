@@ -115,6 +115,18 @@ static void finish_block(struct maker *m, enum dtype type, uint8_t *block, doubl
     }
 }
 
+static bool is_made(enum dtype type)
+{
+    static const enum dtype types[] = {DTYPE_F32,  DTYPE_F16,  DTYPE_BF16, DTYPE_Q8_0,
+                                       DTYPE_Q4_0, DTYPE_Q4_K, DTYPE_Q5_K, DTYPE_Q6_K};
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        if (types[i] == type) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void fill_row(struct maker *m, enum dtype type, uint8_t *row, size_t cols, double spread)
 {
     const struct dtype_info *info = dtype_info(type);
@@ -396,7 +408,7 @@ int main(int argc, char **argv)
     type.len -= m.is_mix ? 2 : 0;
     const struct dtype_info *info = dtype_find_name(type);
     uint64_t seed = 0;
-    if (!m.shape || !info || !codec_can_decode(info->type) ||
+    if (!m.shape || !info || !is_made(info->type) ||
         (argc == 5 && !str_to_u64(str_of(argv[4]), &seed))) {
         return fail_usage();
     }

@@ -17,7 +17,7 @@ static struct gguf_tensor tensor_of(const char *name, uint64_t columns, uint64_t
                                 .row_count = rows * planes};
 }
 
-/* What llama-quantize (May 2026) does with these names; Q6_K there is Q8_0 here. */
+/* What llama-quantize (May 2026) does with these names. */
 static void types_are_those_of_llama_quantize(void **state)
 {
     (void)state;
@@ -47,8 +47,9 @@ static void types_are_those_of_llama_quantize(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct gguf_tensor tensor =
             tensor_of(cases[i].name, cases[i].columns, cases[i].rows, cases[i].planes);
-        const struct gguf_mix f16 = {DTYPE_F16, false, false}, q8 = {DTYPE_Q8_0, false, false},
-                              q4 = {DTYPE_Q4_0, false, false};
+        const struct gguf_mix f16 = {.target = gguf_mix_target(GGUF_MIX_F16)};
+        const struct gguf_mix q8 = {.target = gguf_mix_target(GGUF_MIX_Q8_0)};
+        const struct gguf_mix q4 = {.target = gguf_mix_target(GGUF_MIX_Q4_0)};
         assert_int_equal(gguf_mix_type(&f16, &tensor), cases[i].f16);
         assert_int_equal(gguf_mix_type(&q8, &tensor), cases[i].q8);
         assert_int_equal(gguf_mix_type(&q4, &tensor), cases[i].q4);
@@ -72,30 +73,36 @@ static void the_model_decides_about_output_and_experts(void **state)
         image_save(&b, image_path("mix.gguf"), 0);
         struct gguf *gguf = gguf_open(image_path("mix.gguf"), &err);
         assert_non_null(gguf);
-        gguf_mix_init(&mix, gguf, DTYPE_Q4_0);
+        gguf_mix_init(&mix, gguf, gguf_mix_target(GGUF_MIX_Q4_0), false);
         assert_int_equal(mix.is_tied, experts != 8);
-        assert_int_equal(mix.has_8_experts, experts == 8);
+        assert_int_equal(mix.expert_count, experts);
         gguf_close(gguf);
         unlink(image_path("mix.gguf"));
         buf_deinit(&b);
     }
-    const struct gguf_mix tied = {DTYPE_Q4_0, true, false}, mixtral = {DTYPE_Q4_0, false, true};
+    const struct gguf_mix_target *target = gguf_mix_target(GGUF_MIX_Q4_0);
+    const struct gguf_mix tied = {.target = target, .is_tied = true};
+    const struct gguf_mix mixtral = {.target = target, .expert_count = 8};
     struct gguf_tensor embeddings = tensor_of("token_embd.weight", 64, 64, 1);
     struct gguf_tensor keys = tensor_of("blk.3.attn_k.weight", 64, 64, 1);
-    assert_int_equal(gguf_mix_type(&tied, &embeddings), DTYPE_Q8_0);
+    assert_int_equal(gguf_mix_type(&tied, &embeddings), DTYPE_Q8_0); /* no Q6_K of 64 columns */
+    embeddings.dims[0] = 256;
+    assert_int_equal(gguf_mix_type(&tied, &embeddings), DTYPE_Q6_K);
     assert_int_equal(gguf_mix_type(&tied, &keys), DTYPE_Q4_0);
     assert_int_equal(gguf_mix_type(&mixtral, &keys), DTYPE_Q8_0);
 }
 
-static void targets_have_file_types(void **state)
+static void targets_have_names_and_file_types(void **state)
 {
     (void)state;
-    assert_int_equal(gguf_mix_file_type(DTYPE_F16), 1);
-    assert_int_equal(gguf_mix_file_type(DTYPE_Q4_0), 2);
-    assert_int_equal(gguf_mix_file_type(DTYPE_Q8_0), 7);
-    assert_int_equal(gguf_mix_file_type(DTYPE_BF16), 32);
-    assert_false(gguf_mix_supports(DTYPE_F32));
-    assert_false(gguf_mix_supports(DTYPE_Q4_K));
+    assert_int_equal(gguf_mix_find(STR("f16"))->file_type, 1);
+    assert_int_equal(gguf_mix_find(STR("Q4_0"))->file_type, 2);
+    assert_int_equal(gguf_mix_find(STR("Q8_0"))->file_type, 7);
+    assert_int_equal(gguf_mix_find(STR("BF16"))->file_type, 32);
+    assert_int_equal(gguf_mix_find(STR("q4_k"))->id, GGUF_MIX_Q4_K_M);
+    assert_int_equal(gguf_mix_find(STR("mxfp4_moe"))->file_type, 38);
+    assert_null(gguf_mix_find(STR("")));
+    assert_null(gguf_mix_find(STR("MXFP4")));
 }
 
 int main(void)
@@ -103,7 +110,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(types_are_those_of_llama_quantize),
         cmocka_unit_test(the_model_decides_about_output_and_experts),
-        cmocka_unit_test(targets_have_file_types),
+        cmocka_unit_test(targets_have_names_and_file_types),
     };
     return cmocka_run_group_tests(tests, image_setup, image_teardown);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tensor/block_open.h"
+#include "tensor/encode.h"
 
 /* ---- 16-bit floats ---- */
 
@@ -159,73 +160,68 @@ void codec_decode_row(enum dtype type, const void *bytes, float *out, size_t n)
     }
 }
 
-/* ---- encoding: byte for byte what ggml's quantize_row_*_ref functions write ---- */
+/* ---- encoding ---- */
 
-static void store_u16(uint8_t *p, uint16_t value)
+static codec_encode_fn *encoder_of(enum dtype type)
 {
-    p[0] = (uint8_t)value;
-    p[1] = (uint8_t)(value >> 8);
-}
-
-static void encode_q8_0(const float *in, uint8_t *p)
-{
-    float max = 0;
-    for (int j = 0; j < 32; j++) {
-        max = fmaxf(max, fabsf(in[j]));
-    }
-    float d = max / 127;
-    float inverse = d != 0 ? 1 / d : 0;
-    store_u16(p, codec_f32_to_f16(d));
-    for (int j = 0; j < 32; j++) {
-        float q = roundf(in[j] * inverse); /* half away from zero */
-        p[2 + j] = (uint8_t)(int8_t)fminf(fmaxf(q, -128), 127);
-    }
-}
-
-/* The value of largest magnitude, with its sign, becomes -8, so that it is represented exactly. */
-static void encode_q4_0(const float *in, uint8_t *p)
-{
-    float size = 0, extreme = 0;
-    for (int j = 0; j < 32; j++) {
-        if (size < fabsf(in[j])) {
-            size = fabsf(in[j]);
-            extreme = in[j];
-        }
-    }
-    float d = extreme / -8;
-    float inverse = d != 0 ? 1 / d : 0;
-    store_u16(p, codec_f32_to_f16(d));
-    for (int j = 0; j < 16; j++) {
-        int low = (int)fminf(fmaxf(in[j] * inverse + 8.5f, 0), 15);
-        int high = (int)fminf(fmaxf(in[j + 16] * inverse + 8.5f, 0), 15);
-        p[2 + j] = (uint8_t)(low | high << 4);
+    switch (type) {
+#define ENCODE_CASE(NAME, name)                                                                    \
+    case DTYPE_##NAME:                                                                             \
+        return codec_encode_##name;
+        CODEC_ENCODED(ENCODE_CASE)
+#undef ENCODE_CASE
+    default:
+        return NULL;
     }
 }
 
 bool codec_can_encode(enum dtype type)
 {
-    return type == DTYPE_F32 || type == DTYPE_F16 || type == DTYPE_BF16 || type == DTYPE_Q8_0 ||
-           type == DTYPE_Q4_0;
+    return type == DTYPE_F32 || type == DTYPE_F16 || type == DTYPE_BF16 || encoder_of(type) != NULL;
 }
 
-void codec_encode_row(enum dtype type, const float *in, void *bytes, size_t n)
+static void encode_floats(enum dtype type, const float *in, uint8_t *p, size_t n)
+{
+    if (type == DTYPE_F32) {
+        memcpy(p, in, n * sizeof *in);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        encode_store_u16(p + 2 * i,
+                         type == DTYPE_F16 ? codec_f32_to_f16(in[i]) : codec_f32_to_bf16(in[i]));
+    }
+}
+
+static float mean_square(const float *x, size_t n)
+{
+    double sum = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        sum += (double)x[i] * x[i];
+    }
+    return n == 0 ? 0 : (float)(sum / (double)n);
+}
+
+void codec_encode_weighted(enum dtype type, const float *in, const float *weights, void *bytes,
+                           size_t n)
 {
     const struct dtype_info *info = dtype_info(type);
+    codec_encode_fn *encode = encoder_of(type);
     uint8_t *p = bytes;
 
     assert(codec_can_encode(type));
     assert(n % info->block_len == 0);
-    for (size_t i = 0; i < n; i += info->block_len, p += info->block_bytes) {
-        if (type == DTYPE_F32) {
-            memcpy(p, in + i, 4);
-        } else if (type == DTYPE_F16) {
-            store_u16(p, codec_f32_to_f16(in[i]));
-        } else if (type == DTYPE_BF16) {
-            store_u16(p, codec_f32_to_bf16(in[i]));
-        } else if (type == DTYPE_Q8_0) {
-            encode_q8_0(in + i, p);
-        } else {
-            encode_q4_0(in + i, p);
-        }
+    if (encode == NULL) {
+        encode_floats(type, in, p, n);
+        return;
     }
+    float sigma2 = weights != NULL ? mean_square(in, n) : 0;
+    for (size_t i = 0; i < n; i += info->block_len, p += info->block_bytes) {
+        encode(in + i, weights != NULL ? weights + i : NULL, sigma2, p);
+    }
+}
+
+void codec_encode_row(enum dtype type, const float *in, void *bytes, size_t n)
+{
+    codec_encode_weighted(type, in, NULL, bytes, n);
 }

@@ -25,6 +25,21 @@ static int fill(void **state)
     return 0;
 }
 
+static void check_loss(const struct codec_conversion *c)
+{
+    float *back = MEM_ARRAY(float, LONG);
+    struct codec_loss loss = {0};
+    codec_decode_row(c->to, c->out, back, c->count);
+    for (size_t i = 0; i < c->count; i++) {
+        double x = values[i], difference = x - back[i];
+        loss.squares += x * x;
+        loss.differences += difference * difference;
+    }
+    assert_true(fabs(loss.squares - c->loss.squares) <= 1e-9 * loss.squares);
+    assert_true(fabs(loss.differences - c->loss.differences) <= 1e-9 * loss.differences);
+    mem_free(back);
+}
+
 /* In pieces on one, two and three threads as in one go on one. */
 static void pieces_and_threads_do_not_show(void **state)
 {
@@ -34,14 +49,20 @@ static void pieces_and_threads_do_not_show(void **state)
     unsigned char *wanted = mem_alloc(LONG, 4), *out = mem_alloc(LONG * 4 + 8, 1);
     for (size_t threads = 1; threads <= 3; threads++) {
         struct pool *pool = pool_create(threads, NULL);
-        float *scratch = mem_alloc(codec_convert_bytes(pool), 1);
+        float *scratch = mem_alloc(codec_convert_bytes(pool, LONG), 1);
         for (size_t t = 0; t < sizeof types / sizeof types[0]; t++) {
             for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++) {
                 size_t bad, bytes = dtype_row_bytes(types[t], counts[c]);
                 codec_encode_row(types[t], values, wanted, counts[c]);
                 memset(out, 0xee, bytes + 8);
-                assert_true(codec_convert(pool, DTYPE_F32, values, types[t], out, counts[c],
-                                          scratch, &bad));
+                struct codec_conversion conversion = {.from = DTYPE_F32,
+                                                      .to = types[t],
+                                                      .in = values,
+                                                      .out = out,
+                                                      .count = counts[c],
+                                                      .wants_loss = true};
+                assert_true(codec_convert(pool, &conversion, scratch, &bad));
+                check_loss(&conversion);
                 assert_memory_equal(out, wanted, bytes);
                 assert_int_equal(out[bytes], 0xee);
             }
@@ -59,7 +80,9 @@ static size_t first_bad(struct pool *pool, float *scratch, enum dtype to, size_t
     float old = values[at];
     size_t bad;
     values[at] = value;
-    bool ok = codec_convert(pool, DTYPE_F32, values, to, out, LONG, scratch, &bad);
+    struct codec_conversion conversion = {
+        .from = DTYPE_F32, .to = to, .in = values, .out = out, .count = LONG};
+    bool ok = codec_convert(pool, &conversion, scratch, &bad);
     values[at] = old;
     assert_int_equal(ok, bad == SIZE_MAX);
     return bad;
@@ -69,7 +92,7 @@ static void what_a_type_cannot_hold_is_found(void **state)
 {
     (void)state;
     struct pool *pool = pool_create(2, NULL);
-    float *scratch = mem_alloc(codec_convert_bytes(pool), 1);
+    float *scratch = mem_alloc(codec_convert_bytes(pool, LONG), 1);
     const struct {
         enum dtype to;
         float fits, does_not;
