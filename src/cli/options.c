@@ -16,8 +16,8 @@ const struct cli_option cli_local_options[] = {
      .value_name = "N", .help = "longest conversation in tokens (0: the model's own)"},
     {"threads", NULL, 't', CLI_COUNT, AT(threads), .low = 0, .high = 256, .value_name = "N",
      .help = "compute threads (0: one per physical core)"},
-    {"kv", NULL, 0, CLI_KV, AT(kv_type), .value_name = "TYPE",
-     .help = "cache type: f16 (default), bf16, f32"},
+    {"kv", "kv-type", 0, CLI_KV, AT(kv_type), .value_name = "TYPE",
+     .help = "cache type: f16 (default), bf16, f32, q8_0, q4_0"},
     {"cpu-level", NULL, 0, CLI_LEVEL, AT(cpu_level), .value_name = "L",
      .help = "reference, avx2, avx512, neon; lowers the level, never raises it"},
 };
@@ -139,7 +139,8 @@ static bool set_value(const struct cli_option *o, const char *text, void *base, 
         }
         return true;
     case CLI_KV:
-        return route_kv_type_parse(value, field) || refuse(o, value, "f32, f16 or bf16", err);
+        return route_kv_type_parse(value, field) ||
+               refuse(o, value, "f32, f16, bf16, q8_0 or q4_0", err);
     default:
         return set_number(o, value, field, err);
     }

@@ -78,11 +78,6 @@ static const uint8_t *page_ahead(const struct attention *a, const struct model_r
     return page < row->pos / KV_PAGE_TOKENS ? page_of(a, row, page + 1) : NULL;
 }
 
-static size_t element_bytes(const struct attention *a)
-{
-    return a->kv_type == KV_F32 ? 4 : 2;
-}
-
 /* Largest of 64 scores; NaN does not count. 16 lanes, so that compilers use vector instructions. */
 static float max_of(const float *score)
 {
@@ -178,13 +173,14 @@ static void take_page(const struct attention *a, const struct view *view, const 
                       struct running *run, float *out)
 {
     const struct kernels *k = a->kernels;
-    size_t bytes = element_bytes(a) * KV_PAGE_TOKENS, skipped = view->from * a->value_dim;
-    const size_t keys_at = a->k_offset + view->kv_head * a->key_dim * bytes;
-    const size_t values_at = a->v_offset + view->kv_head * a->value_dim * bytes;
+    const size_t key_bytes = kv_head_bytes(a->kv_type, a->key_dim);
+    const size_t value_bytes = kv_head_bytes(a->kv_type, a->value_dim);
+    const size_t keys_at = a->k_offset + view->kv_head * key_bytes;
+    const size_t values_at = a->v_offset + view->kv_head * value_bytes;
     const uint8_t *keys = view->bytes + keys_at, *values = view->bytes + values_at;
     float score[GROUP_HEADS * KV_PAGE_TOKENS];
 
-    prefetch(view->ahead, keys_at, a->key_dim * bytes);
+    prefetch(view->ahead, keys_at, key_bytes);
     k->attn_score[a->kv_type](q, a->key_dim, view->heads, keys, a->key_dim, a->scale, score);
     shape_scores(a, view, score);
     for (size_t h = 0; h < view->heads; h++) {
@@ -207,9 +203,9 @@ static void take_page(const struct attention *a, const struct view *view, const 
         run->max[h] = max;
         run->sum[h] = run->sum[h] * factor + k->exp_sum(s, max, view->to);
     }
-    prefetch(view->ahead, values_at, a->value_dim * bytes);
-    k->attn_mix[a->kv_type](score + view->from, view->heads, values + skipped * element_bytes(a),
-                            a->value_dim, view->to - view->from, out, a->value_dim);
+    prefetch(view->ahead, values_at, value_bytes);
+    k->attn_mix[a->kv_type](score, view->heads, values, a->value_dim, view->from, view->to, out,
+                            a->value_dim);
 }
 
 /* The page for a row, if it sees any of it. */

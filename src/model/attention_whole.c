@@ -173,7 +173,8 @@ static void take_group(struct piece *p, size_t page, size_t pages, float slope)
         find_rows(p, start, start + count, &first, &end);
         w->kernels->attn_mix[KV_F32](score[i] + first * KV_PAGE_TOKENS, end - first,
                                      values + p->kv_head * w->value_dim * KV_PAGE_TOKENS,
-                                     w->value_dim, count, p->out + first * out_stride, out_stride);
+                                     w->value_dim, 0, count, p->out + first * out_stride,
+                                     out_stride);
     }
 }
 

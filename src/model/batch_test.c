@@ -119,6 +119,8 @@ static void test_float(void **state)
 {
     (void)state;
     check_model("llama-f32.gguf", KV_F32);
+    check_model("llama-f32.gguf", KV_Q8_0);
+    check_model("llama-f32.gguf", KV_Q4_0);
     check_model("qwen3-bf16.gguf", KV_BF16);
 }
 

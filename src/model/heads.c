@@ -6,6 +6,7 @@
 #include "base/size.h"
 #include "model/activate.h"
 #include "model/forward.h"
+#include "model/kv.h"
 
 /* Llama 4 of so many experts does not norm its heads. */
 enum { UNNORMED_EXPERTS = 128 };
@@ -73,53 +74,6 @@ void model_sharpen(const struct forward *f, float *q, size_t n, uint32_t pos)
     }
 }
 
-static void convert(const struct forward *f, const float *x, uint16_t *y, size_t n)
-{
-    if (f->m->params.kv_type == KV_F16) {
-        f->k->f32_to_f16(x, y, n);
-    } else {
-        f->k->f32_to_bf16(x, y, n);
-    }
-}
-
-/* K stands [kv_head][key_dim][64] in a page, so that the lanes of a vector are keys; V stands
- * [kv_head][64][value_dim]. */
-static void store_16(const struct forward *f, const float *k, const float *v, uint8_t *page,
-                     size_t slot)
-{
-    enum { STEP = 256 };
-    const struct layer_shape *shape = f->shape;
-    size_t kv_heads = shape->kv_head_count, k_count = kv_heads * shape->key_dim;
-    uint16_t *keys = (uint16_t *)(void *)page, narrow[STEP];
-    uint16_t *values = keys + k_count * KV_PAGE_TOKENS;
-    for (size_t i = 0; i < k_count; i += STEP) {
-        size_t n = size_min(STEP, k_count - i);
-        convert(f, k + i, narrow, n);
-        for (size_t j = 0; j < n; j++) {
-            keys[(i + j) * KV_PAGE_TOKENS + slot] = narrow[j];
-        }
-    }
-    for (size_t i = 0; i < kv_heads; i++) {
-        convert(f, v + i * shape->value_dim,
-                values + (i * KV_PAGE_TOKENS + slot) * shape->value_dim, shape->value_dim);
-    }
-}
-
-static void store_32(const struct forward *f, const float *k, const float *v, uint8_t *page,
-                     size_t slot)
-{
-    const struct layer_shape *shape = f->shape;
-    size_t kv_heads = shape->kv_head_count, k_count = kv_heads * shape->key_dim;
-    float *keys = (float *)(void *)page, *values = keys + k_count * KV_PAGE_TOKENS;
-    for (size_t i = 0; i < k_count; i++) {
-        keys[i * KV_PAGE_TOKENS + slot] = k[i];
-    }
-    for (size_t i = 0; i < kv_heads; i++) {
-        memcpy(values + (i * KV_PAGE_TOKENS + slot) * shape->value_dim, v + i * shape->value_dim,
-               shape->value_dim * sizeof(float));
-    }
-}
-
 void model_store_keys(const struct forward *f, size_t row, const float *k, const float *v)
 {
     const struct model_row *at = &f->rows[row];
@@ -129,11 +83,8 @@ void model_store_keys(const struct forward *f, size_t row, const float *k, const
     }
     uint32_t number = seq->pages[at->pos / KV_PAGE_TOKENS];
     uint8_t *page = f->m->pages + number * f->m->plan.page_bytes + f->layer->kv_offset;
-    if (f->m->params.kv_type == KV_F32) {
-        store_32(f, k, v, page, at->pos % KV_PAGE_TOKENS);
-    } else {
-        store_16(f, k, v, page, at->pos % KV_PAGE_TOKENS);
-    }
+    const struct kv_page to = {f->k, f->m->params.kv_type, page, at->pos % KV_PAGE_TOKENS};
+    model_kv_store(&to, f->shape->kv_head_count, k, f->shape->key_dim, v, f->shape->value_dim);
 }
 
 void model_store_row(struct forward *f, size_t row)

@@ -84,11 +84,6 @@ void model_layout_scratch(struct carver *c, struct scratch *s, const struct hpar
 
 /* ---- the plan ---- */
 
-static uint64_t element_bytes(enum kv_type type)
-{
-    return type == KV_F32 ? 4 : 2;
-}
-
 /* Sets the layers' offsets in a page and in a state; false when one does not fit a size_t. A model
  * without attention has pages of 64 bytes, so that they can be counted. */
 static bool plan_page(struct layout *layout, const struct hparams *h, enum kv_type type)
@@ -99,14 +94,14 @@ static bool plan_page(struct layout *layout, const struct hparams *h, enum kv_ty
     }
     for (uint32_t i = 0; i < h->layer_count; i++) {
         const struct layer_shape *shape = &h->layers[i];
-        uint64_t per_key = shape->kv_head_count * ((uint64_t)shape->key_dim + shape->value_dim);
+        size_t bytes = kv_head_bytes(type, shape->key_dim) + kv_head_bytes(type, shape->value_dim);
         layout->weights.layers[i].kv_offset = at;
         layout->weights.layers[i].state_offset = state;
         if (shape->source != i) {
             layout->weights.layers[i].kv_offset = layout->weights.layers[shape->source].kv_offset;
             continue;
         }
-        if (!size_add(at, per_key * KV_PAGE_TOKENS * element_bytes(type), &at) ||
+        if (!size_mul(bytes, shape->kv_head_count, &bytes) || !size_add(at, bytes, &at) ||
             !size_add(state, model_state_floats(h, shape) * sizeof(float), &state)) {
             return false;
         }

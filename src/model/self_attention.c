@@ -7,19 +7,33 @@
 #include "model/activate.h"
 #include "model/attention.h"
 #include "model/forward.h"
+#include "model/kv.h"
+
+static void turn_queries(struct forward *f, size_t row)
+{
+    size_t heads = f->shape->head_count, dim = f->shape->key_dim;
+    model_kv_turn(f->s->q + row * heads * dim, heads, dim);
+}
+
+static void turn_back_mix(struct forward *f, size_t row)
+{
+    size_t heads = f->shape->head_count, dim = f->shape->value_dim;
+    model_kv_turn(f->s->attn + row * heads * dim, heads, dim);
+}
 
 void model_attend(struct forward *f)
 {
     struct model *m = f->m;
     const struct layer_shape *shape = f->shape;
-    size_t kv_heads = shape->kv_head_count, element = m->params.kv_type == KV_F32 ? 4 : 2;
+    size_t kv_heads = shape->kv_head_count;
+    enum kv_type kv_type = m->params.kv_type;
     const struct attention attention = {
         .kernels = f->k,
-        .kv_type = m->params.kv_type,
+        .kv_type = kv_type,
         .pages = m->pages,
         .page_bytes = m->plan.page_bytes,
         .k_offset = f->layer->kv_offset,
-        .v_offset = f->layer->kv_offset + kv_heads * shape->key_dim * KV_PAGE_TOKENS * element,
+        .v_offset = f->layer->kv_offset + kv_heads * kv_head_bytes(kv_type, shape->key_dim),
         .head_count = shape->head_count,
         .kv_head_count = kv_heads,
         .key_dim = shape->key_dim,
@@ -38,8 +52,15 @@ void model_attend(struct forward *f)
         .part = f->s->part,
         .part_floats = f->s->part_floats,
     };
+    bool is_turned = model_kv_is_turned(kv_type);
+    if (is_turned) {
+        model_each_row(f, turn_queries, (size_t)shape->head_count * shape->key_dim);
+    }
     if (f->row_count > 0) {
         model_attention_run(&attention, m->pool);
+    }
+    if (is_turned) {
+        model_each_row(f, turn_back_mix, (size_t)shape->head_count * shape->value_dim);
     }
 }
 

@@ -37,7 +37,7 @@ struct route_local_params route_local_params_default(void)
 }
 
 static const char *const kv_names[KV_TYPE_COUNT] = {
-    [KV_F32] = "f32", [KV_F16] = "f16", [KV_BF16] = "bf16"};
+    [KV_F32] = "f32", [KV_F16] = "f16", [KV_BF16] = "bf16", [KV_Q8_0] = "q8_0", [KV_Q4_0] = "q4_0"};
 
 bool route_kv_type_parse(struct str name, enum kv_type *out)
 {

@@ -51,7 +51,7 @@ const struct server_setting server_setting_table[] = {
     NUMBER(decode_stretch, 0, 1000, "2",
            "while a prompt is read, others' tokens may take so many times longer; 0: any time"),
     TEXT(lane_weights, "8,4,1", "N,N,N", "shares of the lanes interactive, normal and batch"),
-    CHOICE(kv, "auto f32 f16 bf16", "auto", "element type of the KV cache"),
+    CHOICE(kv, "auto f32 f16 bf16 q8_0 q4_0", "auto", "element type of the KV cache"),
     INT(kv_tokens, 0, 2147483647, "0",
         "tokens in the KV cache of all sequences; 0: what they need, or what fits"),
     INT(cache_share, 0, 100, "100",

@@ -64,8 +64,46 @@ struct panel_kernel {
     size_t many_panels;
 };
 
-/* Types of keys and values in the cache. */
-enum kv_type { KV_F32, KV_F16, KV_BF16, KV_TYPE_COUNT };
+/* Types of keys and values in the cache. A page holds KV_PAGE_TOKENS positions; one head's part of
+ * it:
+ *
+ *     float types   K [head_dim][64], so that the lanes of a vector are positions; V [64][head_dim]
+ *     KV_Q8_0       K i8 [padded][64], V i8 [64][padded], then f16 scale[padded / 32][64]: one for
+ * 32 dimensions of a position. padded: head_dim up to a multiple of 32 KV_Q4_0       K: byte [d /
+ * 2][64] has dimension d (even) low, d + 1 high; V: byte [64][padded / 2] has in each 16 bytes
+ * dimensions 0-15 of 32 low, 16-31 high; value = (q - 8) scale; scales as above */
+enum kv_type { KV_F32, KV_F16, KV_BF16, KV_Q8_0, KV_Q4_0, KV_TYPE_COUNT };
+
+enum { KV_PAGE_TOKENS = 64, KV_BLOCK_DIMS = 32 };
+
+static inline size_t kv_padded(size_t head_dim)
+{
+    return (head_dim + KV_BLOCK_DIMS - 1) / KV_BLOCK_DIMS * KV_BLOCK_DIMS;
+}
+
+/* Bytes of one head's keys (or values) in a page, without scales; where the scales start. */
+static inline size_t kv_data_bytes(enum kv_type type, size_t head_dim)
+{
+    switch (type) {
+    case KV_F32:
+        return head_dim * KV_PAGE_TOKENS * 4;
+    case KV_Q8_0:
+        return kv_padded(head_dim) * KV_PAGE_TOKENS;
+    case KV_Q4_0:
+        return kv_padded(head_dim) * KV_PAGE_TOKENS / 2;
+    default:
+        return head_dim * KV_PAGE_TOKENS * 2;
+    }
+}
+
+/* Bytes of one head's keys (or values) in a page; a multiple of 64 for quantised types. */
+static inline size_t kv_head_bytes(enum kv_type type, size_t head_dim)
+{
+    size_t scales = type == KV_Q8_0 || type == KV_Q4_0
+                        ? kv_padded(head_dim) / KV_BLOCK_DIMS * KV_PAGE_TOKENS * 2
+                        : 0;
+    return kv_data_bytes(type, head_dim) + scales;
+}
 
 enum { KERNELS_TYPE_COUNT = 64 }; /* dtype ids are below */
 
@@ -98,16 +136,18 @@ struct kernels {
     void (*rope_neox)(float *x, const float *cos, const float *sin, size_t n_head, size_t head_dim,
                       size_t rope_dim);
 
-    /* EXACT. One page of KV_PAGE_TOKENS = 64 keys: score[h * 64 + t] = scale * sum_d q[h * q_stride
-     * + d] * K[d * 64 + t], fused multiply-add, d ascending, for `heads` query heads that share the
-     * key head. k: [head_dim, 64] of the cache type. All 64 scores are written. */
+    /* EXACT. One page of 64 keys: score[h * 64 + t] = scale * sum_d q[h * q_stride + d] * K[d][t],
+     * fused multiply-add, d ascending, for `heads` query heads that share the key head; of
+     * quantised types 32 dimensions are summed so, and the sums by fused multiply-add with their
+     * scales. All 64 scores are written. */
     void (*attn_score[KV_TYPE_COUNT])(const float *q, size_t q_stride, size_t heads, const void *k,
                                       size_t head_dim, float scale, float *score);
 
-    /* EXACT. out[h * out_stride + d] += sum_t p[h * 64 + t] * V[t * head_dim + d], fused
-     * multiply-add onto out, t ascending over t < count. v: [64, head_dim]. */
+    /* EXACT. out[h * out_stride + d] += sum_t p[h * 64 + t] * V[t][d], fused multiply-add onto out,
+     * t ascending from `from` to below `to`; of quantised types p times the scale is rounded first.
+     * v: one head's part of a page. */
     void (*attn_mix[KV_TYPE_COUNT])(const float *p, size_t heads, const void *v, size_t head_dim,
-                                    size_t count, float *out, size_t out_stride);
+                                    size_t from, size_t to, float *out, size_t out_stride);
 
     /* EXACT, relative error <= 2e-6. In place e[i] = exp(e[i] - max) for i < count; returns the
      * sum, added in 16 interleaved lanes that are then folded in halves. exp of -inf is 0, of NaN
@@ -125,8 +165,6 @@ struct kernels {
     /* The same with independent fused multiply-adds of floats. For cpu_peak_f32. */
     float (*peak_f32)(size_t steps, double *ops);
 };
-
-enum { KV_PAGE_TOKENS = 64 };
 
 /* The table of a level; levels this binary or machine lacks give the next lower one. Immutable. */
 const struct kernels *kernels_get(enum cpu_level level);

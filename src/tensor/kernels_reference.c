@@ -185,10 +185,10 @@ static void score_of(enum kv_type type, const float *q, size_t q_stride, size_t 
 }
 
 static void mix_of(enum kv_type type, const float *p, size_t heads, const void *v, size_t head_dim,
-                   size_t count, float *out, size_t out_stride)
+                   size_t from, size_t to, float *out, size_t out_stride)
 {
     for (size_t h = 0; h < heads; h++, p += KV_PAGE_TOKENS, out += out_stride) {
-        for (size_t t = 0; t < count; t++) {
+        for (size_t t = from; t < to; t++) {
             for (size_t d = 0; d < head_dim; d++) {
                 out[d] = fmaf(p[t], load(type, v, t * head_dim + d), out[d]);
             }
@@ -196,21 +196,80 @@ static void mix_of(enum kv_type type, const float *p, size_t heads, const void *
     }
 }
 
-#define ATTENTION(name, type)                                                                      \
+/* The scale of dimension d of position t. */
+static float kv_scale(enum kv_type type, const uint8_t *page, size_t head_dim, size_t d, size_t t)
+{
+    const uint16_t *scales = (const uint16_t *)(const void *)(page + kv_data_bytes(type, head_dim));
+    return codec_f16_to_f32(scales[d / KV_BLOCK_DIMS * KV_PAGE_TOKENS + t]);
+}
+
+static float quantized_key(enum kv_type type, const uint8_t *k, size_t d, size_t t)
+{
+    if (type == KV_Q8_0) {
+        return ((const int8_t *)k)[d * KV_PAGE_TOKENS + t];
+    }
+    return (float)((k[d / 2 * KV_PAGE_TOKENS + t] >> (4 * (d % 2)) & 15) - 8);
+}
+
+static float quantized_value(enum kv_type type, const uint8_t *v, size_t head_dim, size_t d,
+                             size_t t)
+{
+    size_t padded = kv_padded(head_dim), in_block = d % KV_BLOCK_DIMS;
+
+    if (type == KV_Q8_0) {
+        return ((const int8_t *)v)[t * padded + d];
+    }
+    uint8_t both = v[t * padded / 2 + d / KV_BLOCK_DIMS * 16 + in_block % 16];
+    return (float)((in_block < 16 ? both & 15 : both >> 4) - 8);
+}
+
+static void score_quantized_of(enum kv_type type, const float *q, size_t q_stride, size_t heads,
+                               const void *k, size_t head_dim, float scale, float *score)
+{
+    for (size_t h = 0; h < heads; h++, q += q_stride, score += KV_PAGE_TOKENS) {
+        for (size_t t = 0; t < KV_PAGE_TOKENS; t++) {
+            float acc = 0, sum = 0;
+            for (size_t d = 0; d < head_dim; d++) {
+                sum = fmaf(q[d], quantized_key(type, k, d, t), d % KV_BLOCK_DIMS == 0 ? 0 : sum);
+                if (d % KV_BLOCK_DIMS == KV_BLOCK_DIMS - 1 || d + 1 == head_dim) {
+                    acc = fmaf(sum, kv_scale(type, k, head_dim, d, t), acc);
+                }
+            }
+            score[t] = acc * scale;
+        }
+    }
+}
+
+static void mix_quantized_of(enum kv_type type, const float *p, size_t heads, const void *v,
+                             size_t head_dim, size_t from, size_t to, float *out, size_t out_stride)
+{
+    for (size_t h = 0; h < heads; h++, p += KV_PAGE_TOKENS, out += out_stride) {
+        for (size_t t = from; t < to; t++) {
+            for (size_t d = 0; d < head_dim; d++) {
+                float weight = p[t] * kv_scale(type, v, head_dim, d, t);
+                out[d] = fmaf(weight, quantized_value(type, v, head_dim, d, t), out[d]);
+            }
+        }
+    }
+}
+
+#define ATTENTION(name, type, score_fn, mix_fn)                                                    \
     static void score_##name(const float *q, size_t q_stride, size_t heads, const void *k,         \
                              size_t head_dim, float scale, float *score)                           \
     {                                                                                              \
-        score_of(type, q, q_stride, heads, k, head_dim, scale, score);                             \
+        score_fn(type, q, q_stride, heads, k, head_dim, scale, score);                             \
     }                                                                                              \
     static void mix_##name(const float *p, size_t heads, const void *v, size_t head_dim,           \
-                           size_t count, float *out, size_t out_stride)                            \
+                           size_t from, size_t to, float *out, size_t out_stride)                  \
     {                                                                                              \
-        mix_of(type, p, heads, v, head_dim, count, out, out_stride);                               \
+        mix_fn(type, p, heads, v, head_dim, from, to, out, out_stride);                            \
     }
 
-ATTENTION(f32, KV_F32)
-ATTENTION(f16, KV_F16)
-ATTENTION(bf16, KV_BF16)
+ATTENTION(f32, KV_F32, score_of, mix_of)
+ATTENTION(f16, KV_F16, score_of, mix_of)
+ATTENTION(bf16, KV_BF16, score_of, mix_of)
+ATTENTION(q8_0, KV_Q8_0, score_quantized_of, mix_quantized_of)
+ATTENTION(q4_0, KV_Q4_0, score_quantized_of, mix_quantized_of)
 
 /* ---- conversions ---- */
 
@@ -270,9 +329,13 @@ void kernels_init_reference(struct kernels *k)
     k->attn_score[KV_F32] = score_f32;
     k->attn_score[KV_F16] = score_f16;
     k->attn_score[KV_BF16] = score_bf16;
+    k->attn_score[KV_Q8_0] = score_q8_0;
+    k->attn_score[KV_Q4_0] = score_q4_0;
     k->attn_mix[KV_F32] = mix_f32;
     k->attn_mix[KV_F16] = mix_f16;
     k->attn_mix[KV_BF16] = mix_bf16;
+    k->attn_mix[KV_Q8_0] = mix_q8_0;
+    k->attn_mix[KV_Q4_0] = mix_q4_0;
     k->exp_sum = exp_sum;
     k->f32_to_f16 = f32_to_f16;
     k->f32_to_bf16 = f32_to_bf16;

@@ -250,10 +250,12 @@ static void test_rope(const struct kernels *k, const struct kernels *ref)
     }
 }
 
-/* Fills n elements of a cache type. */
-static void fill_kv(int type, void *p, size_t n)
+/* Fills the bytes of a head's part of a page; quantised types: random bytes and finite scales. */
+static void fill_kv(enum kv_type type, void *p, size_t head_dim)
 {
-    for (size_t i = 0; i < n; i++) {
+    size_t n = head_dim * KV_PAGE_TOKENS, data = kv_data_bytes(type, head_dim);
+
+    for (size_t i = 0; i < n && type <= KV_BF16; i++) {
         float value = random_float();
         if (type == KV_F32) {
             memcpy((float *)p + i, &value, 4);
@@ -262,36 +264,42 @@ static void fill_kv(int type, void *p, size_t n)
                 type == KV_F16 ? codec_f32_to_f16(value) : codec_f32_to_bf16(value);
         }
     }
+    for (size_t i = 0; i < data && type > KV_BF16; i++) {
+        ((uint8_t *)p)[i] = (uint8_t)next_random();
+    }
+    for (size_t i = data; i < kv_head_bytes(type, head_dim); i += 2) {
+        uint16_t half = codec_f32_to_f16(random_float());
+        memcpy((uint8_t *)p + i, &half, 2);
+    }
 }
 
 static void test_attention(const struct kernels *k, const struct kernels *ref)
 {
     static const size_t dims[] = {0, 1, 8, 15, 16, 17, 32, 40, 64, 72, 80, 96, 128, 256};
 
-    for (size_t i = 0; i < 3 * sizeof dims / sizeof dims[0]; i++) {
-        int type = (int)(i % 3);
-        size_t dim = dims[i / 3], size = type == KV_F32 ? 4 : 2;
+    for (size_t i = 0; i < KV_TYPE_COUNT * sizeof dims / sizeof dims[0]; i++) {
+        enum kv_type type = (enum kv_type)(i % KV_TYPE_COUNT);
+        size_t dim = dims[i / KV_TYPE_COUNT];
         for (size_t heads = 0; heads < 10; heads++) {
-            size_t stride = dim + heads % 3, page = dim * KV_PAGE_TOKENS;
+            size_t stride = dim + heads % 3;
             size_t q_floats = heads == 0 ? 0 : (heads - 1) * stride + dim;
             float *q = place(0, q_floats * 4, 4), *got = place(1, heads * 256, 4);
             float *want = place(2, heads * 256, 4), *out = place(3, q_floats * 4, 4);
             float *out_want = place(4, q_floats * 4, 4);
-            void *kv = place(5, page * size, size);
+            void *kv = place(5, kv_head_bytes(type, dim), type == KV_F32 ? 4 : 2);
             fill(q, q_floats, PLAIN);
-            fill_kv(type, kv, page);
+            fill_kv(type, kv, dim);
             k->attn_score[type](q, stride, heads, kv, dim, 0.3f, got);
             ref->attn_score[type](q, stride, heads, kv, dim, 0.3f, want);
             if (!same_floats(got, want, heads * KV_PAGE_TOKENS)) {
                 fail("attn_score", dim);
             }
-            size_t count = (heads * 23 + dim) % (KV_PAGE_TOKENS + 1);
-            kv = place(5, count * dim * size, size); /* rows from count on are not read */
-            fill_kv(type, kv, count * dim);
+            size_t to = (heads * 23 + dim) % (KV_PAGE_TOKENS + 1), from = to * (heads % 4) / 4;
+            fill_kv(type, kv, dim);
             fill(out, q_floats, PLAIN);
             memcpy(out_want, out, q_floats * 4);
-            k->attn_mix[type](want, heads, kv, dim, count, out, stride);
-            ref->attn_mix[type](want, heads, kv, dim, count, out_want, stride);
+            k->attn_mix[type](want, heads, kv, dim, from, to, out, stride);
+            ref->attn_mix[type](want, heads, kv, dim, from, to, out_want, stride);
             if (!same_floats(out, out_want, q_floats)) {
                 fail("attn_mix", dim);
             }
