@@ -98,7 +98,14 @@ typedef void codec_encode_fn(const float *x, const float *w, float sigma2, uint8
     X(Q3_K, q3_k)                                                                                  \
     X(Q4_K, q4_k)                                                                                  \
     X(Q5_K, q5_k)                                                                                  \
-    X(Q6_K, q6_k)
+    X(Q6_K, q6_k)                                                                                  \
+    X(IQ3_XXS, iq3_xxs)                                                                            \
+    X(IQ3_S, iq3_s)                                                                                \
+    X(IQ2_XXS, iq2_xxs)                                                                            \
+    X(IQ2_XS, iq2_xs)                                                                              \
+    X(IQ2_S, iq2_s)                                                                                \
+    X(IQ1_S, iq1_s)                                                                                \
+    X(IQ1_M, iq1_m)
 
 #define ENCODE_DECLARE(NAME, name) codec_encode_fn codec_encode_##name;
 CODEC_ENCODED(ENCODE_DECLARE)

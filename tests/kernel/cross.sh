@@ -33,7 +33,7 @@ flags="-std=c17 -O2 -D_GNU_SOURCE -DKERNELS_ARM=1 -ffp-contract=off -fno-strict-
 # shellcheck disable=SC2086 # the flags are words
 {
     $cc $flags -march=armv8.2-a+dotprod+fp16 -c tensor/kernels_neon.c -o "$out/kernels_neon.o"
-    $cc $flags -static -o "$out/kernels_test" tensor/kernels_test.c tensor/codec.c tensor/cpu.c tensor/encode_fit.c tensor/encode_k.c tensor/encode_plain.c tensor/grid_tables.c \
+    $cc $flags -static -o "$out/kernels_test" tensor/kernels_test.c tensor/codec.c tensor/cpu.c tensor/encode_fit.c tensor/encode_grid.c tensor/encode_k.c tensor/encode_plain.c tensor/grid_tables.c \
         tensor/kernels.c tensor/kernels_panel.c tensor/kernels_reference.c \
         tensor/kernels_reference_panel.c tensor/pack.c gguf/dtype.c base/str.c base/utf8.c \
         "$out/kernels_neon.o" -lm -lpthread
