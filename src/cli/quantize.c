@@ -10,17 +10,20 @@
 #include "base/size.h"
 #include "cli/cli.h"
 #include "cli/options.h"
+#include "gguf/importance.h"
 #include "model/quantize.h"
 
 enum { THREADS_MAX = 256 };
 
 static const char help[] =
-    "usage: hearth quantize IN OUT TYPE [--quiet] [--threads N]\n\n"
+    "usage: hearth quantize IN OUT TYPE [--imatrix FILE] [--quiet] [--threads N]\n\n"
     "Writes the model IN (any part of a split one) to the single file OUT with its weights as\n"
     "TYPE. Norms and other small tensors keep their types; a TYPE names a mix: the output matrix,\n"
     "the values and some other tensors get more bits, as is customary. For each tensor the error\n"
     "it takes is printed, as a share of its values' root mean square. OUT appears only when it is\n"
     "complete; an existing OUT is replaced then.\n\n"
+    "  --imatrix FILE  which weights matter, as hearth imatrix writes it; types of three bits and\n"
+    "                less need one\n"
     "  --quiet       no line for each tensor\n"
     "  --threads N   threads that convert; default: the processor's cores\n"
     "  --help        this text\n\n"
@@ -81,25 +84,35 @@ static bool report(const struct model_quantize_result *result, const char *out_p
     return cli_write(text, (size_t)n, err);
 }
 
-static int run(const char *const *paths, const struct gguf_mix_target *target, bool is_quiet,
-               size_t thread_count)
+struct request {
+    const char *in, *out, *imatrix;
+    const struct gguf_mix_target *target;
+    bool is_quiet;
+    size_t thread_count;
+};
+
+static int run(const struct request *r)
 {
     struct err err = {0};
     struct sigaction old_int, old_term, action = {.sa_handler = on_interrupt};
     struct model_quantize_result result = {0};
     struct progress progress = {0};
-    struct model_quantize how = {.target = target,
+    struct model_quantize how = {.target = r->target,
+                                 .importance_name = r->imatrix,
                                  .progress = show_progress,
-                                 .done = is_quiet ? NULL : show_tensor,
+                                 .done = r->is_quiet ? NULL : show_tensor,
                                  .is_cancelled = is_cancelled,
                                  .arg = &progress};
     sigemptyset(&action.sa_mask);
     is_interrupted = 0;
     sigaction(SIGINT, &action, &old_int);
     sigaction(SIGTERM, &action, &old_term);
-    how.pool = pool_create(thread_count, &err);
+    struct gguf_importance *importance = r->imatrix ? gguf_importance_open(r->imatrix, &err) : NULL;
+    bool ok = !r->imatrix || importance;
+    how.importance = importance;
+    how.pool = ok ? pool_create(r->thread_count, &err) : NULL;
     cli_progress_start(&progress.bar, "quantize", 0);
-    bool ok = how.pool && model_quantize(paths[0], paths[1], &how, &result, &err);
+    ok = how.pool && model_quantize(r->in, r->out, &how, &result, &err);
     cli_progress_end(&progress.bar);
     sigaction(SIGINT, &old_int, NULL);
     sigaction(SIGTERM, &old_term, NULL);
@@ -107,8 +120,9 @@ static int run(const char *const *paths, const struct gguf_mix_target *target, b
         err = progress.err;
         ok = false;
     }
-    ok = ok && report(&result, paths[1], &err);
+    ok = ok && report(&result, r->out, &err);
     pool_destroy(how.pool);
+    gguf_importance_close(importance);
     return ok ? 0 : cli_fail(&err);
 }
 
@@ -136,15 +150,16 @@ static int print_help(void)
 int cli_quantize(int argc, char **argv)
 {
     static const struct option options[] = {{"threads", required_argument, NULL, 't'},
+                                            {"imatrix", required_argument, NULL, 'i'},
                                             {"quiet", no_argument, NULL, 'q'},
                                             {"help", no_argument, NULL, 'h'},
                                             {0}};
     char quoted[STR_QUOTE_MAX];
-    bool is_quiet = false;
+    struct request r = {0};
     uint64_t thread_count = size_min(os_cpu_cores(), THREADS_MAX);
     opterr = 0;
     optind = 0; /* glibc: start over, also when another command has parsed before */
-    for (int c; (c = getopt_long(argc, argv, "hqt:", options, NULL)) != -1;) {
+    for (int c; (c = getopt_long(argc, argv, "hi:qt:", options, NULL)) != -1;) {
         switch (c) {
         case 't':
             if (!str_to_u64(str_of(optarg), &thread_count) || thread_count < 1 ||
@@ -153,8 +168,11 @@ int cli_quantize(int argc, char **argv)
                                        THREADS_MAX, str_quote(quoted, str_of(optarg)));
             }
             break;
+        case 'i':
+            r.imatrix = optarg;
+            break;
         case 'q':
-            is_quiet = true;
+            r.is_quiet = true;
             break;
         case 'h':
             return print_help();
@@ -171,6 +189,9 @@ int cli_quantize(int argc, char **argv)
         return cli_usage_error("quantize", "unknown type \"%s\"; hearth quantize --help lists them",
                                str_quote(quoted, str_of(argv[optind + 2])));
     }
-    const char *const paths[] = {argv[optind], argv[optind + 1]};
-    return run(paths, target, is_quiet, (size_t)thread_count);
+    r.in = argv[optind];
+    r.out = argv[optind + 1];
+    r.target = target;
+    r.thread_count = (size_t)thread_count;
+    return run(&r);
 }

@@ -294,6 +294,9 @@ void model_multiply_part(struct forward *f, const float *x, size_t stride, size_
     for (size_t i = 0; i < count; i++) {
         enum dtype type = products[i].w->type;
         is_quantized |= type != DTYPE_F32 && type != DTYPE_F16 && type != DTYPE_BF16;
+        if (f->m->names) {
+            model_observe(f->m->names, f->m->params.observer, products[i].w, x, f->row_count, cols);
+        }
     }
     if (is_quantized) {
         activation_quantize(&act, f->k, f->m->pool);

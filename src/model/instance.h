@@ -4,6 +4,7 @@
 #define MODEL_INSTANCE_H
 
 #include "model/layout.h"
+#include "model/observe.h"
 
 struct model {
     struct hparams h;
@@ -12,7 +13,8 @@ struct model {
     struct model_plan plan;
     struct model_params params;
     const struct kernels *kernels;
-    struct pool *pool; /* not owned */
+    struct pool *pool;         /* not owned */
+    struct model_names *names; /* owned; only with an observer */
     struct scratch scratch;
     double *rope_freq[ROPE_TABLE_COUNT]; /* [rope dim / 2] */
     double rope_magnitude[ROPE_TABLE_COUNT];

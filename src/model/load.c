@@ -356,6 +356,9 @@ static bool load(struct model *m, struct loading *loading, struct err *err)
         return false;
     }
     init_rope(m);
+    if (m->params.observer && !(m->names = model_names_create(&m->layout))) {
+        return err_set_memory(err, m->layout.item_count);
+    }
     mem_free(m->layout.items);
     m->layout.items = NULL;
     return true;
@@ -399,6 +402,7 @@ void model_destroy(struct model *m)
         return;
     }
     model_layout_deinit(&m->layout);
+    model_names_destroy(m->names);
     os_pages_free(m->weights, m->weights_bytes);
     os_pages_free(m->pages, m->pages_bytes);
     os_pages_free(m->work, m->work_bytes);

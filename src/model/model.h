@@ -21,6 +21,22 @@
 
 struct model;
 
+/* A product that is about to be computed: a weight tensor (or one of its planes, an expert) times
+ * rows x ([rows, cols]). */
+struct model_product_seen {
+    struct str name;
+    size_t plane, planes;
+    const float *x;
+    size_t rows, cols;
+};
+
+/* Told of the products of each forward pass, from the calling thread, where nothing may be
+ * allocated: how an importance matrix is made. */
+struct model_observer {
+    void (*product)(void *arg, const struct model_product_seen *seen);
+    void *arg;
+};
+
 struct model_params {
     enum cpu_level cpu_level;
     enum kv_type kv_type;
@@ -31,7 +47,8 @@ struct model_params {
     uint32_t batch_rows_max;  /* rows in one forward call; >= 1 */
     uint32_t logits_rows_max; /* rows with logits in one forward call; 0: as sequences_max */
     uint32_t states_max;      /* states of sequences; 0: as sequences_max */
-    uint64_t memory_max;      /* bytes the plan may use; 0: os_memory_available() less a margin */
+    const struct model_observer *observer; /* borrowed; or NULL */
+    uint64_t memory_max; /* bytes the plan may use; 0: os_memory_available() less a margin */
     uint64_t beside_bytes, beside_page_bytes; /* of them the caller needs so many itself: in all,
                                                  and for each page */
 };
@@ -97,6 +114,10 @@ struct model *model_load(const struct gguf *gguf, const struct model_params *par
                          void (*progress)(void *arg, uint64_t done, uint64_t all),
                          void *progress_arg, struct err *err);
 void model_destroy(struct model *model);
+
+/* With an observer: calls fn for each product there can be, without rows, before any is made. */
+void model_each_product(const struct model *model,
+                        void (*fn)(void *arg, const struct model_product_seen *seen), void *arg);
 
 const struct model_info *model_info(const struct model *model);
 const struct model_plan *model_plan_of(const struct model *model);

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/os.h"
+#include "gguf/importance.h"
 #include "gguf/writer.h"
 #include "tensor/codec.h"
 
@@ -35,6 +36,17 @@ static bool plan_tensor(struct quantizer *q, const struct gguf_tensor *tensor, s
                        str_quote(name, tensor->name), tensor->offset,
                        dtype_info(tensor->type)->name);
     }
+    const float *means = NULL;
+    const struct gguf_importance *importance = q->how->importance;
+    if (importance && !gguf_importance_find(importance, tensor, &means, err)) {
+        return false;
+    }
+    if (!means && gguf_mix_needs_importance(&q->mix, tensor)) {
+        return err_set(err, ERR_INVALID,
+                       "tensor \"%s\" as %s is useless without an importance matrix%s",
+                       str_quote(name, tensor->name), dtype_info(type)->name,
+                       importance ? ", and the one given has nothing on it" : " (--imatrix)");
+    }
     q->bytes_out += dtype_row_bytes(type, (size_t)tensor->dims[0]) * tensor->row_count;
     return gguf_writer_add(q->writer, tensor->name, type, tensor->dim_count, tensor->dims, err);
 }
@@ -45,6 +57,20 @@ static bool is_copied(const struct gguf_entry *entry, uint32_t alignment)
     return !str_eq(entry->key, STR("split.no")) && !str_eq(entry->key, STR("split.count")) &&
            !str_eq(entry->key, STR("split.tensors.count")) &&
            (!str_eq(entry->key, STR("general.alignment")) || alignment <= ALIGNMENT_KEPT_MAX);
+}
+
+/* The keys that llama-quantize writes. */
+static bool describe_importance(struct quantizer *q, struct err *err)
+{
+    const struct gguf_importance *im = q->how->importance;
+    return gguf_writer_set_str(q->writer, STR("quantize.imatrix.file"),
+                               str_of(q->how->importance_name), err) &&
+           gguf_writer_set_str(q->writer, STR("quantize.imatrix.dataset"),
+                               gguf_importance_dataset(im), err) &&
+           gguf_writer_set_u32(q->writer, STR("quantize.imatrix.entries_count"),
+                               (uint32_t)gguf_importance_count(im), err) &&
+           gguf_writer_set_u32(q->writer, STR("quantize.imatrix.chunks_count"),
+                               gguf_importance_chunks(im), err);
 }
 
 static bool plan(struct quantizer *q, const char *out_path, struct err *err)
@@ -60,6 +86,9 @@ static bool plan(struct quantizer *q, const char *out_path, struct err *err)
             !gguf_writer_set(q->writer, entry->key, &entry->value, err)) {
             return false;
         }
+    }
+    if (q->how->importance && !describe_importance(q, err)) {
+        return false;
     }
     if (!gguf_writer_set_u32(q->writer, STR("general.quantization_version"), QUANTIZATION_VERSION,
                              err) ||
@@ -122,6 +151,10 @@ static bool convert_chunk(struct quantizer *q, struct model_quantized *done, uin
         .plane_len = tensor->dims[0] * tensor->dims[1],
         .wants_loss = q->how->done != NULL,
     };
+    if (q->how->importance &&
+        !gguf_importance_find(q->how->importance, tensor, &conversion.weights, err)) {
+        return false;
+    }
     if (!codec_convert(q->how->pool, &conversion, q->scratch, &bad)) {
         return fail_value(tensor, done->type, first, bad, in, err);
     }

@@ -21,6 +21,7 @@ struct model_quantized {
 struct model_quantize {
     const struct gguf_mix_target *target;     /* gguf_mix_find */
     const struct gguf_importance *importance; /* or NULL */
+    const char *importance_name;              /* of its file, for the metadata */
     struct pool *pool;                        /* of the caller; it is used by this call alone */
     /* All may be NULL and are called from the calling thread: bytes of the input read; a tensor
      * that is done (its loss is measured only if this is set); whether to stop. */
