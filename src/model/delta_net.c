@@ -124,7 +124,7 @@ static void read_memory(const struct kernels *kernels, const float *memory, size
         size_t count = size_min(keys - i, KV_PAGE_TOKENS);
         memcpy(weights, p->k + i, count * sizeof *weights);
         memcpy(weights + KV_PAGE_TOKENS, p->q + i, count * sizeof *weights);
-        kernels->attn_mix[KV_F32](weights, 2, memory + i * values, values, count, both, values);
+        kernels->attn_mix[KV_F32](weights, 2, memory + i * values, values, 0, count, both, values);
     }
 }
 
