@@ -41,8 +41,8 @@ static bool make_row(struct logits_file *f, struct err *err)
 
 /* ---- writing ---- */
 
-bool logits_file_create(struct logits_file *f, const char *path, uint32_t ctx, uint32_t vocab,
-                        uint32_t chunks, const text_id *tokens, struct err *err)
+bool cli_logits_create(struct logits_file *f, const char *path, uint32_t ctx, uint32_t vocab,
+                       uint32_t chunks, const text_id *tokens, struct err *err)
 {
     unsigned char head[HEAD_BYTES] = "_logits_", id[4];
 
@@ -64,7 +64,7 @@ bool logits_file_create(struct logits_file *f, const char *path, uint32_t ctx, u
     return ok || fail_file("cannot write", err);
 }
 
-bool logits_file_put(struct logits_file *f, const float *logits, struct err *err)
+bool cli_logits_put(struct logits_file *f, const float *logits, struct err *err)
 {
     float most = logits[0], least = logits[0];
     double sum = 0;
@@ -91,8 +91,8 @@ bool logits_file_put(struct logits_file *f, const float *logits, struct err *err
 
 /* ---- reading ---- */
 
-bool logits_file_parse(struct logits_file *f, const unsigned char head[HEAD_BYTES],
-                       uint64_t file_bytes, struct err *err)
+bool cli_logits_parse(struct logits_file *f, const unsigned char head[HEAD_BYTES],
+                      uint64_t file_bytes, struct err *err)
 {
     uint64_t row, rows, tokens, need;
 
@@ -144,7 +144,7 @@ static bool read_tokens(struct logits_file *f, struct err *err)
     return true;
 }
 
-bool logits_file_open(struct logits_file *f, const char *path, struct err *err)
+bool cli_logits_open(struct logits_file *f, const char *path, struct err *err)
 {
     unsigned char head[HEAD_BYTES];
     char quoted[STR_QUOTE_MAX];
@@ -160,11 +160,11 @@ bool logits_file_open(struct logits_file *f, const char *path, struct err *err)
     if (ok && fread(head, sizeof head, 1, f->file) != 1) {
         ok = err_set(err, ERR_FORMAT, "file of logits: it ends in its head");
     }
-    ok = ok && logits_file_parse(f, head, bytes, err) && make_row(f, err) && read_tokens(f, err);
+    ok = ok && cli_logits_parse(f, head, bytes, err) && make_row(f, err) && read_tokens(f, err);
     return ok || err_wrap(err, "%s", str_quote(quoted, str_of(path)));
 }
 
-bool logits_file_get(struct logits_file *f, float *out, struct err *err)
+bool cli_logits_get(struct logits_file *f, float *out, struct err *err)
 {
     float scale, low;
 
@@ -182,7 +182,7 @@ bool logits_file_get(struct logits_file *f, float *out, struct err *err)
     return true;
 }
 
-bool logits_file_close(struct logits_file *f, struct err *err)
+bool cli_logits_close(struct logits_file *f, struct err *err)
 {
     bool ok = !f->file || fclose(f->file) == 0;
 

@@ -23,20 +23,20 @@ struct logits_file {
     uint16_t *row;   /* owned: one distribution as it is in the file */
 };
 
-bool logits_file_create(struct logits_file *f, const char *path, uint32_t ctx, uint32_t vocab,
-                        uint32_t chunks, const text_id *tokens, struct err *err);
-bool logits_file_put(struct logits_file *f, const float *logits, struct err *err);
+bool cli_logits_create(struct logits_file *f, const char *path, uint32_t ctx, uint32_t vocab,
+                       uint32_t chunks, const text_id *tokens, struct err *err);
+bool cli_logits_put(struct logits_file *f, const float *logits, struct err *err);
 
 /* Reads and checks the head: its sizes against the size of the file. */
-bool logits_file_open(struct logits_file *f, const char *path, struct err *err);
+bool cli_logits_open(struct logits_file *f, const char *path, struct err *err);
 /* The next distribution as logarithms of probabilities; out: [vocab]. */
-bool logits_file_get(struct logits_file *f, float *out, struct err *err);
+bool cli_logits_get(struct logits_file *f, float *out, struct err *err);
 
 /* False when what was written did not reach the disk. */
-bool logits_file_close(struct logits_file *f, struct err *err);
+bool cli_logits_close(struct logits_file *f, struct err *err);
 
 /* The head alone, of bytes of a file of `file_bytes`: ctx, vocab, chunks. For the fuzzer too. */
-bool logits_file_parse(struct logits_file *f, const unsigned char head[20], uint64_t file_bytes,
-                       struct err *err);
+bool cli_logits_parse(struct logits_file *f, const unsigned char head[20], uint64_t file_bytes,
+                      struct err *err);
 
 #endif

@@ -91,7 +91,7 @@ static void add_divergence(struct job *job, const float *logits, double log_tota
     size_t vocab = job->chunks.vocab_count, best = 0, base_best = 0;
     double kl = 0;
 
-    if (!logits_file_get(&job->base, job->base_row, job->err)) {
+    if (!cli_logits_get(&job->base, job->base_row, job->err)) {
         job->failed = true;
         return;
     }
@@ -124,7 +124,7 @@ static void take_logits(void *arg, size_t pos, const float *logits)
     if (job->base.file) {
         add_divergence(job, logits, total);
     }
-    if (job->save.file && !logits_file_put(&job->save, logits, job->err)) {
+    if (job->save.file && !cli_logits_put(&job->save, logits, job->err)) {
         job->failed = true;
     }
     job->sums.count++;
@@ -158,14 +158,14 @@ static bool open_files(struct job *job, const struct cut *cut, struct err *err)
     const struct options *o = job->options;
     const struct cli_chunks *c = &job->chunks;
 
-    if (o->save && !logits_file_create(&job->save, o->save, c->ctx_tokens, (uint32_t)c->vocab_count,
-                                       (uint32_t)cut->count, c->ids.ids, err)) {
+    if (o->save && !cli_logits_create(&job->save, o->save, c->ctx_tokens, (uint32_t)c->vocab_count,
+                                      (uint32_t)cut->count, c->ids.ids, err)) {
         return false;
     }
     if (!o->kl) {
         return true;
     }
-    if (!logits_file_open(&job->base, o->kl, err)) {
+    if (!cli_logits_open(&job->base, o->kl, err)) {
         return false;
     }
     if (job->base.vocab != c->vocab_count || job->base.ctx != c->ctx_tokens) {
@@ -274,8 +274,8 @@ static bool run(const struct options *o, const char *const *operands, struct err
         cut.count = size_min(cut.count, job.base.chunks);
     }
     ok = ok && run_chunks(&job, cut, err) && report(&job, cut.count, err);
-    ok = logits_file_close(&job.save, ok ? err : &ignored) && ok;
-    logits_file_close(&job.base, &ignored);
+    ok = cli_logits_close(&job.save, ok ? err : &ignored) && ok;
+    cli_logits_close(&job.base, &ignored);
     cli_chunks_close(&job.chunks);
     mem_free(job.base_row);
     mem_free(job.kls);
