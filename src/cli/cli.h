@@ -22,6 +22,7 @@ int cli_embed(int argc, char **argv);
 int cli_eval(int argc, char **argv);
 int cli_list(int argc, char **argv);
 int cli_plan(int argc, char **argv);
+int cli_convert(int argc, char **argv);
 int cli_imatrix(int argc, char **argv);
 int cli_perplexity(int argc, char **argv);
 int cli_quantize(int argc, char **argv);

@@ -14,6 +14,7 @@ static const struct command {
     const char *summary;
 } commands[] = {
     {"bench", cli_bench, "speed of a model, and what part of the machine's limits it reaches"},
+    {"convert", cli_convert, "make a GGUF file of a checkpoint in safetensors"},
     {"doctor", cli_doctor, "what hearth found on this machine and what it makes of it"},
     {"embed", cli_embed, "the vector of a text"},
     {"eval", cli_eval, "the logits of token ids, for people who debug models"},
