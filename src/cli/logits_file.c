@@ -42,7 +42,7 @@ static bool make_row(struct logits_file *f, struct err *err)
 /* ---- writing ---- */
 
 bool cli_logits_create(struct logits_file *f, const char *path, uint32_t ctx, uint32_t vocab,
-                        uint32_t chunks, const text_id *tokens, struct err *err)
+                       uint32_t chunks, const text_id *tokens, struct err *err)
 {
     unsigned char head[HEAD_BYTES] = "_logits_", id[4];
 
@@ -92,7 +92,7 @@ bool cli_logits_put(struct logits_file *f, const float *logits, struct err *err)
 /* ---- reading ---- */
 
 bool cli_logits_parse(struct logits_file *f, const unsigned char head[HEAD_BYTES],
-                       uint64_t file_bytes, struct err *err)
+                      uint64_t file_bytes, struct err *err)
 {
     uint64_t row, rows, tokens, need;
 

@@ -24,7 +24,7 @@ struct logits_file {
 };
 
 bool cli_logits_create(struct logits_file *f, const char *path, uint32_t ctx, uint32_t vocab,
-                        uint32_t chunks, const text_id *tokens, struct err *err);
+                       uint32_t chunks, const text_id *tokens, struct err *err);
 bool cli_logits_put(struct logits_file *f, const float *logits, struct err *err);
 
 /* Reads and checks the head: its sizes against the size of the file. */
@@ -37,6 +37,6 @@ bool cli_logits_close(struct logits_file *f, struct err *err);
 
 /* The head alone, of bytes of a file of `file_bytes`: ctx, vocab, chunks. For the fuzzer too. */
 bool cli_logits_parse(struct logits_file *f, const unsigned char head[20], uint64_t file_bytes,
-                       struct err *err);
+                      struct err *err);
 
 #endif

@@ -159,7 +159,7 @@ static bool open_files(struct job *job, const struct cut *cut, struct err *err)
     const struct cli_chunks *c = &job->chunks;
 
     if (o->save && !cli_logits_create(&job->save, o->save, c->ctx_tokens, (uint32_t)c->vocab_count,
-                                       (uint32_t)cut->count, c->ids.ids, err)) {
+                                      (uint32_t)cut->count, c->ids.ids, err)) {
         return false;
     }
     if (!o->kl) {
