@@ -4,7 +4,8 @@ import { after, before, describe, test } from 'node:test';
 import { createAnthropic } from '@ai-sdk/anthropic';
 import { createOpenAI } from '@ai-sdk/openai';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
-import { generateText, streamText } from 'ai';
+import { generateText, Output, stepCountIs, streamText, tool } from 'ai';
+import { z } from 'zod';
 import { metric, serve, sleep, slow } from './hearth.mjs';
 
 let server;
@@ -93,6 +94,32 @@ for (const [name, make] of Object.entries(providers)) {
         assert.match(error.message, /none/);
         return true;
       });
+    });
+  });
+}
+
+const lamp = z.object({ room: z.enum(['hall', 'kitchen']), on: z.boolean() });
+
+for (const name of ['compatible', 'OpenAI chat', 'OpenAI responses', 'Anthropic']) {
+  const make = providers[name] ?? (() => createOpenAI({ baseURL: `${server.url}/v1`, apiKey: 'unused' }).responses('hearth-nano'));
+  describe(`${name}: tools and objects`, () => {
+    test('a required tool is called and run, and the model goes on', async () => {
+      const runs = [];
+      const set = tool({ description: 'Switch a lamp.', inputSchema: lamp, execute: async (args) => { runs.push(args); return 'done'; } });
+      const { steps } = await generateText(ask(make, { prompt: 'Please switch on the lamp in the hall.', tools: { set_lamp: set },
+        toolChoice: 'required', maxOutputTokens: 150, stopWhen: stepCountIs(1) }));
+      assert.ok(steps[0].toolCalls.length >= 1);
+      assert.equal(runs.length, steps[0].toolCalls.length);
+      runs.forEach((args) => lamp.parse(args));
+    });
+
+    test('an object, whole and streamed', async () => {
+      const structured = name === 'compatible' ? createOpenAICompatible({ name: 'hearth', baseURL: `${server.url}/v1`,
+        supportsStructuredOutputs: true })('hearth-nano') : make();
+      const request = ask(() => structured, { prompt: 'The lamp in the hall is on.', output: Output.object({ schema: lamp }), maxOutputTokens: 150 });
+      const { output } = await generateText(request);
+      lamp.parse(output);
+      assert.deepEqual(await streamText(request).output, output);
     });
   });
 }

@@ -5,8 +5,10 @@ import { ChatAnthropic } from '@langchain/anthropic';
 import { AIMessage, HumanMessage, SystemMessage } from '@langchain/core/messages';
 import { StringOutputParser } from '@langchain/core/output_parsers';
 import { ChatPromptTemplate } from '@langchain/core/prompts';
+import { tool } from '@langchain/core/tools';
 import { ChatOllama, Ollama } from '@langchain/ollama';
 import { ChatOpenAI, OpenAI } from '@langchain/openai';
+import { z } from 'zod';
 import { metric, serve, sleep, slow } from './hearth.mjs';
 
 let server;
@@ -18,6 +20,7 @@ after(async () => {
 });
 
 const model = 'hearth-nano';
+const schema = z.object({ room: z.enum(['hall', 'kitchen']), on: z.boolean() });
 const common = { model, temperature: 0, maxRetries: 0 };
 // The same cases for every class: what makes a model of it, given options in LangChain's names.
 const families = {
@@ -107,6 +110,33 @@ for (const [name, make] of Object.entries(families)) {
         controller.signal.throwIfAborted(); // the story was over before
       });
       await nothingRuns();
+    });
+
+    test('bindTools: the call is valid, and its result is read', async () => {
+      const lamp = tool(({ room, on }) => `${room} ${on}`, { name: 'set_lamp', description: 'Switch a lamp.', schema });
+      const bound = make({ maxTokens: 120 }).bindTools([lamp], ...(name === 'ChatOllama' ? [] : [{ tool_choice: 'any' }]));
+      const question = new HumanMessage('Please switch on the lamp in the hall.');
+      const answer = await bound.invoke([question]);
+      if (name === 'ChatOllama' && answer.tool_calls.length === 0) return; // Ollama's API cannot require a call
+      assert.ok(answer.tool_calls.length >= 1);
+      const results = [];
+      for (const call of answer.tool_calls) {
+        schema.parse(call.args);
+        results.push(await lamp.invoke(call));
+      }
+      const last = await make({ maxTokens: 30 }).invoke([question, answer, ...results]);
+      assert.equal(typeof last.text, 'string');
+      let streamed;
+      for await (const chunk of await bound.stream([question])) streamed = streamed ? streamed.concat(chunk) : chunk;
+      assert.deepEqual(streamed.tool_calls.map((call) => call.args), answer.tool_calls.map((call) => call.args));
+    });
+
+    test('withStructuredOutput gives what the schema says', async () => {
+      const methods = { ChatOpenAI: ['jsonSchema', 'functionCalling'], ChatOllama: ['jsonSchema'], ChatAnthropic: ['functionCalling'] };
+      for (const method of methods[name]) {
+        const value = await make({ maxTokens: 120 }).withStructuredOutput(schema, { method, name: 'lamp' }).invoke('The hall lamp, on.');
+        schema.parse(value);
+      }
     });
 
     test('an unknown model is an error', async () => {
