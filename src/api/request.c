@@ -264,6 +264,7 @@ bool api_request_prepare(struct gen_request *request, const struct route_local *
     size_t vocab_count = text_vocab_count(text);
     if (!request->has_seed) {
         os_random(&request->sampling.seed, sizeof request->sampling.seed);
+        request->sampling.seed >>= 11; /* 53 bits: what every JSON client can send back exactly */
     }
     if (!check_load(request, local, err) ||
         !engine_sampling_check(&request->sampling, vocab_count, err)) {

@@ -137,7 +137,7 @@ test('G4: preflights need no key and echo the asked headers', async () => {
   assert.equal(status(fine), 204);
   assert.match(fine.text, /Access-Control-Allow-Origin: http:\/\/localhost:3000\r/i);
   assert.match(fine.text, /Access-Control-Allow-Headers: authorization,content-type,x-stainless-os\r/i);
-  assert.match(fine.text, /Access-Control-Allow-Methods: POST, OPTIONS\r/i);
+  assert.match(fine.text, /Access-Control-Allow-Methods: POST, GET, HEAD, OPTIONS\r/i);
   for (const [method, route] of routes.filter(([, at]) => at.startsWith('/v1'))) {
     assert.equal(status(await ask(open, 'http://localhost:1', route, method)), 204, route);
     const denied = await ask(open, 'https://evil.example', route, method);

@@ -291,7 +291,8 @@ test('HTTP/1.0, HEAD, OPTIONS, 404 and 405', async () => {
   assert.ok(headOf.text.endsWith('\r\n\r\n'));
   for (const [method, path, allow] of [
     ['PUT', '/v1/models', 'GET, HEAD, OPTIONS'],
-    ['GET', '/v1/chat/completions', 'POST, OPTIONS'],
+    ['PUT', '/v1/chat/completions', 'POST, GET, HEAD, OPTIONS'],
+    ['GET', '/v1/messages', 'POST, OPTIONS'],
     ['HEAD', '/v1/completions', 'POST, OPTIONS'],
     ['DELETE', '/healthz', 'GET, HEAD, OPTIONS'],
     ['TRACE', '/', 'GET, HEAD, OPTIONS'],
