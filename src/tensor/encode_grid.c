@@ -192,7 +192,7 @@ static void encode(const struct grid_kind *k, const float *x, const float *impor
 {
     size_t parts = 256 / k->width;
     struct grid_part part[PARTS_MAX];
-    float scale[PARTS_MAX], square = mean_square(x) * k->spread;
+    float scale[PARTS_MAX] = {0}, square = mean_square(x) * k->spread;
 
     memset(b, 0, sizeof *b);
     for (size_t p = 0; p < parts; p++) {
