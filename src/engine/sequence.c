@@ -207,17 +207,6 @@ bool engine_sequence_admit(struct engine *engine, struct engine_sequence *seq)
     return true;
 }
 
-void engine_sequence_catch_up(struct engine *engine, struct engine_sequence *seq)
-{
-    if (seq->kv_count != seq->held_count * KV_PAGE_TOKENS ||
-        seq->held_count >= engine_sequence_takeable(seq)) {
-        return;
-    }
-    const uint32_t before = seq->kv_count, found = match(engine, seq, NULL);
-    engine_cache_absolve(&engine->cache, found);
-    count_cached(engine, seq, seq->kv_count - before);
-}
-
 bool engine_sequence_grow(struct engine *engine, struct engine_sequence *seq, uint32_t end)
 {
     const uint32_t want = pages_for(end);
@@ -252,6 +241,18 @@ static void publish(struct engine *engine, struct engine_sequence *seq, uint32_t
         }
     }
     engine_sequence_save_state(engine, seq);
+}
+
+void engine_sequence_catch_up(struct engine *engine, struct engine_sequence *seq)
+{
+    if (seq->kv_count != seq->held_count * KV_PAGE_TOKENS ||
+        seq->held_count >= engine_sequence_takeable(seq)) {
+        return;
+    }
+    publish(engine, seq, engine_sequence_takeable(seq)); /* a copied page may have become full */
+    const uint32_t before = seq->kv_count, found = match(engine, seq, NULL);
+    engine_cache_absolve(&engine->cache, found);
+    count_cached(engine, seq, seq->kv_count - before);
 }
 
 void engine_sequence_loaded(struct engine *engine, struct engine_sequence *seq, uint32_t pages,
