@@ -348,6 +348,7 @@ void api_request_engine(const struct gen_request *request, size_t choice, struct
         .prompt_logprobs = request->echo && request->wants_logprobs,
         .id = id,
         .lane = (enum engine_lane)request->lane,
+        .record = request->record,
         .prediction = request->prediction_ids.ids,
         .prediction_count = request->prediction_ids.count,
     };

@@ -151,6 +151,7 @@ struct gen_request {
     bool ignore_eos;
     bool drops_oldest;    /* of a chat whose prompt does not fit: the first turns are left out */
     size_t dropped_count; /* how many messages; filled by api_request_prepare */
+    bool record;          /* the answer is recorded (hearth replay) */
     bool wants_timings;   /* what the cache and the clock say stands in the answer */
     const struct str *stops;
     size_t stop_count;

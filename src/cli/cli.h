@@ -27,6 +27,7 @@ int cli_imatrix(int argc, char **argv);
 int cli_perplexity(int argc, char **argv);
 int cli_quantize(int argc, char **argv);
 int cli_rerank(int argc, char **argv);
+int cli_replay(int argc, char **argv);
 int cli_run(int argc, char **argv);
 int cli_serve(int argc, char **argv);
 int cli_show(int argc, char **argv);

@@ -24,6 +24,7 @@ static const struct command {
     {"perplexity", cli_perplexity, "how well a model foretells a text"},
     {"quantize", cli_quantize, "write a model again with its weights in another type"},
     {"rerank", cli_rerank, "how well documents answer a query"},
+    {"replay", cli_replay, "make a recorded answer again and compare"},
     {"run", cli_run, "talk with a model at the terminal, or answer one prompt"},
     {"serve", cli_serve, "serve models over the OpenAI API"},
     {"show", cli_show, "what is in a GGUF file: metadata, tensors, types, chat template"},

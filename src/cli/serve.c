@@ -17,6 +17,7 @@
 #include "base/os.h"
 #include "cli/cli.h"
 #include "engine/disk.h"
+#include "engine/record.h"
 #include "route/bundled.h"
 #include "route/places.h"
 #include "route/registry.h"
@@ -107,7 +108,8 @@ struct serve {
     struct server_list keys;
     struct arena arena;
     struct engine_disk *disk;
-    char *blobs_folder;    /* beside the store */
+    char *blobs_folder; /* beside the store */
+    struct engine_recorder *recorder;
     struct err disk_fault; /* why there is none, to be told once the server runs */
     struct store *store;
     struct err store_fault; /* why there is none */
@@ -346,6 +348,20 @@ static struct str find_cache_folder(struct serve *serve)
     return found.ptr ? found : (struct str){0};
 }
 
+/* --record keeps every answer, --record-asked those that want it. */
+static bool open_recorder(struct serve *serve, struct err *err)
+{
+    const struct str all = serve->settings.record, asked = serve->settings.record_asked;
+    if (all.len && asked.len) {
+        return err_set(err, ERR_USAGE, "--record and --record-asked do not go together");
+    }
+    if (all.len + asked.len > 0) {
+        serve->recorder = engine_recorder_open(all.len ? all.ptr : asked.ptr, asked.len > 0, err);
+        return serve->recorder || err_wrap(err, all.len ? "--record" : "--record-asked");
+    }
+    return true;
+}
+
 /* One process at a time has a folder. Without the one that was asked for the server does not start;
  * without the default one it serves and says that it keeps nothing. */
 static bool open_disk(struct serve *serve, struct err *err)
@@ -479,12 +495,14 @@ static bool set_up(struct serve *serve, int argc, char **argv, struct err *err)
     }
     /* Binding comes first: it is quick, and a refusal of an open bind should not wait for files. */
     if (!server_params_of(serve, &params, err) || !server_check_bind(&params, err) ||
-        !open_news(err) || !open_disk(serve, err) || !open_store(serve, err)) {
+        !open_news(err) || !open_disk(serve, err) || !open_recorder(serve, err) ||
+        !open_store(serve, err)) {
         return false;
     }
     params.keep.store = serve->store;
     params.keep.blobs_folder = serve->blobs_folder;
     registry.local.disk = serve->disk;
+    registry.local.recorder = serve->recorder;
     registry.models = serve->models;
     registry.places = serve->places.count ? &serve->places : NULL;
     registry.keep_ns = serve->settings.keep_alive < 0 ? ROUTE_KEEP_FOREVER
@@ -693,6 +711,7 @@ int cli_serve(int argc, char **argv)
     route_registry_destroy(serve.registry);
     route_places_deinit(&serve.places);
     engine_disk_close(serve.disk);
+    engine_recorder_close(serve.recorder);
     store_close(serve.store);
     server_settings_deinit(&serve.settings);
     arena_deinit(&serve.arena);

@@ -229,6 +229,11 @@ struct engine_stream *engine_submit(struct engine *engine, const struct engine_r
     if (!engine_request_check(request, engine->vocab_count, engine->ctx_tokens, err)) {
         return NULL;
     }
+    if (request->record && !engine->params.recorder) {
+        err_set_param(err, ERR_UNSUPPORTED, "record",
+                      "this server records nothing; see --record and --record-asked");
+        return NULL;
+    }
     struct engine_sequence *seq = engine_sequence_create(engine, request, notify, notify_arg, err);
     if (!seq) {
         return NULL;

@@ -27,7 +27,8 @@
 
 struct engine;
 struct engine_stream;
-struct engine_disk; /* disk.h */
+struct engine_disk;     /* disk.h */
+struct engine_recorder; /* record.h */
 
 enum { ENGINE_DIGEST_BYTES = 32, ENGINE_DRAFT_MAX = 15 /* drafts_max */ };
 
@@ -56,7 +57,9 @@ struct engine_params {
     uint32_t drafts_max;      /* tokens guessed ahead where that wins (draft.c); 0: none */
     struct engine_disk *disk; /* borrowed, where pages are kept beyond this engine; NULL: nowhere.
                                  Needs cache_percent > 0 */
-    struct engine_digest identity; /* with a disk: engine_identity */
+    struct engine_digest identity;    /* with a disk: engine_identity */
+    struct engine_recorder *recorder; /* borrowed, where answers are recorded (record.h); NULL */
+    const char *record_head;          /* borrowed; with a recorder: engine_record_describe */
 };
 
 /* Sampling, in the order in which it is applied. Names and neutral values as in llama-server;
@@ -164,6 +167,7 @@ struct engine_request {
     struct str tenant; /* who asks; the tenants of a lane get equal shares. At most
                           ENGINE_TENANT_BYTES_MAX bytes */
     bool wants_place;  /* ENGINE_EVENT_QUEUED */
+    bool record;       /* ERR_UNSUPPORTED without a recorder */
 };
 
 /* The first token of a prompt at which a cached sequence that began like it went another way. */

@@ -40,6 +40,7 @@ struct fixture_params {
     bool no_cache, speculates;
     float row_share; /* 0: as measured */
     struct engine_disk *disk;
+    struct engine_recorder *recorder;
 };
 
 static inline void fixture_open(struct fixture *f, const struct fixture_params *p)
@@ -77,6 +78,7 @@ static inline void fixture_open(struct fixture *f, const struct fixture_params *
                 .row_share = p->row_share,
                 .logits_rows_max = 32,
                 .disk = p->disk,
+                .recorder = p->recorder,
             },
             &err);
     }

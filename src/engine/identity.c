@@ -100,25 +100,47 @@ static bool add_samples(struct hasher *h, const struct gguf *gguf, uint8_t *chun
     return true;
 }
 
+static bool begin(struct hasher *h, uint8_t **chunk, struct err *err)
+{
+    *h = (struct hasher){.md = EVP_MD_CTX_new()};
+    *chunk = mem_alloc(CHUNK_BYTES, 1);
+    h->ok = h->md && EVP_DigestInit_ex(h->md, EVP_sha256(), NULL) == 1;
+    return *chunk || err_set_memory(err, CHUNK_BYTES);
+}
+
+static bool end(struct hasher *h, uint8_t *chunk, bool ok, struct engine_digest *out,
+                struct err *err)
+{
+    unsigned len = 0;
+    if (ok && !(h->ok && EVP_DigestFinal_ex(h->md, out->bytes, &len) == 1 &&
+                len == ENGINE_DIGEST_BYTES)) {
+        ok = err_set(err, ERR_INTERNAL, "SHA-256 is not there");
+    }
+    EVP_MD_CTX_free(h->md);
+    mem_free(chunk);
+    return ok || err_wrap(err, "find out what the model is");
+}
+
 bool engine_identity(const struct gguf *gguf, const struct model_plan *plan, enum cpu_level level,
                      enum kv_type kv_type, struct engine_digest *out, struct err *err)
 {
-    struct hasher h = {.md = EVP_MD_CTX_new()};
-    uint8_t *chunk = mem_alloc(CHUNK_BYTES, 1);
-    unsigned len = 0;
-    h.ok = h.md && EVP_DigestInit_ex(h.md, EVP_sha256(), NULL) == 1;
-    bool ok = chunk ? add_program(&h, err) : err_set_memory(err, CHUNK_BYTES);
+    struct hasher h;
+    uint8_t *chunk;
+    bool ok = begin(&h, &chunk, err) && add_program(&h, err);
     add_number(&h, level);
     add_number(&h, kv_type);
     add_number(&h, plan->page_bytes);
     add_number(&h, plan->state_bytes);
     add_number(&h, gguf_find_tensor(gguf, STR("rope_factors_long.weight")) ? plan->ctx_tokens : 0);
     ok = ok && add_heads(&h, gguf, chunk, err) && add_samples(&h, gguf, chunk, err);
-    if (ok &&
-        !(h.ok && EVP_DigestFinal_ex(h.md, out->bytes, &len) == 1 && len == ENGINE_DIGEST_BYTES)) {
-        ok = err_set(err, ERR_INTERNAL, "SHA-256 is not there");
-    }
-    EVP_MD_CTX_free(h.md);
-    mem_free(chunk);
-    return ok || err_wrap(err, "find out what the model is");
+    return end(&h, chunk, ok, out, err);
+}
+
+bool engine_model_digest(const struct gguf *gguf, struct engine_digest *out, struct err *err)
+{
+    struct hasher h;
+    uint8_t *chunk;
+    bool ok = begin(&h, &chunk, err) && add_heads(&h, gguf, chunk, err) &&
+              add_samples(&h, gguf, chunk, err);
+    return end(&h, chunk, ok, out, err);
 }

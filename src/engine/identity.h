@@ -12,4 +12,7 @@
 bool engine_identity(const struct gguf *gguf, const struct model_plan *plan, enum cpu_level level,
                      enum kv_type kv_type, struct engine_digest *out, struct err *err);
 
+/* Of the file alone: the same for every program and setting. */
+bool engine_model_digest(const struct gguf *gguf, struct engine_digest *out, struct err *err);
+
 #endif

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/size.h"
+#include "engine/record.h"
 #include "engine/state.h"
 #include "tensor/kernels.h"
 
@@ -336,6 +337,16 @@ static void end_sequence(struct engine *engine, struct engine_sequence *seq,
     engine_stream_finish(seq->stream, event);
 }
 
+static void record(struct engine *engine, struct engine_sequence *seq, enum engine_finish finish)
+{
+    struct engine_recorder *recorder = engine->params.recorder;
+    struct buf text = {0};
+    if (recorder && (seq->request.record || !recorder->only_asked)) {
+        engine_record_write(engine, seq, finish, &text);
+        recorder->put(recorder, seq->request.id, &text);
+    }
+}
+
 void engine_sequence_finish(struct engine *engine, struct engine_sequence *seq,
                             enum engine_finish finish, struct str stop_hit)
 {
@@ -350,6 +361,9 @@ void engine_sequence_finish(struct engine *engine, struct engine_sequence *seq,
     stats->finished_stop += finish == ENGINE_STOP;
     stats->finished_length += finish == ENGINE_LENGTH;
     stats->cancelled += finish == ENGINE_CANCELLED;
+    if (finish != ENGINE_CANCELLED) {
+        record(engine, seq, finish);
+    }
     struct engine_event event = {.kind = ENGINE_EVENT_DONE, .finish = finish, .stop_hit = stop_hit};
     end_sequence(engine, seq, &event, names[finish]);
 }

@@ -6,6 +6,7 @@
 #include "base/os.h"
 #include "base/size.h"
 #include "engine/identity.h"
+#include "engine/record.h"
 #include "engine/states.h"
 #include "route/texts.h"
 
@@ -19,6 +20,7 @@ struct route_local {
     bool owns_pool;
     struct model *model;
     struct engine *engine;
+    struct buf record_head;
     bool is_encoder;
     pthread_mutex_t embed_lock; /* embed */
     struct engine_embed *embed;
@@ -122,7 +124,26 @@ static struct engine_params engine_params_of(const struct route_local *local)
         .logits_rows_max = count_logits_rows(p),
         .cache_percent = p->cache_percent,
         .disk = p->disk,
+        .recorder = p->recorder,
+        .record_head = local->record_head.ptr,
     };
+}
+
+/* What records say of program and model. */
+static bool describe(struct route_local *local, struct err *err)
+{
+    const struct route_local_params *p = &local->params;
+    struct engine_digest digest;
+    if (!p->recorder) {
+        return true;
+    }
+    if (!engine_model_digest(local->gguf, &digest, err)) {
+        return false;
+    }
+    engine_record_describe(local->path, &digest, cpu_level_name(p->cpu_level),
+                           route_kv_type_name(p->kv_type), model_plan_of(local->model)->ctx_tokens,
+                           &local->record_head);
+    return !local->record_head.failed || err_set_memory(err, local->record_head.len);
 }
 
 /* The engine's needs are part of the budget, so that what the model leaves is enough for it. */
@@ -213,6 +234,9 @@ static bool open_engine(struct route_local *local, struct err *err)
     if (local->is_encoder) {
         local->embed = make_embed(local, err);
         return local->embed != NULL;
+    }
+    if (!describe(local, err)) {
+        return false;
     }
     struct engine_params params = engine_params_of(local);
     if (p->disk && !engine_identity(local->gguf, model_plan_of(local->model), p->cpu_level,
@@ -309,6 +333,7 @@ void route_local_close(struct route_local *local)
     text_close(local->text);
     gguf_close(local->gguf);
     mem_free(local->chat_template_file);
+    buf_deinit(&local->record_head);
     mem_free(local->path);
     pthread_mutex_destroy(&local->embed_lock);
     mem_free(local);

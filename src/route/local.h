@@ -41,10 +41,11 @@ struct route_local_params {
     uint32_t lane_weights[ENGINE_LANES]; /* as in engine_params */
     float decode_stretch;
     uint32_t drafts_max;
-    uint32_t cache_percent;   /* of the cache, for prompts of ended sequences; 0: none are kept */
-    struct engine_disk *disk; /* borrowed, where cached prompts outlive the process; NULL */
-    uint64_t memory_max;      /* bytes of the memory plan; 0: what is free */
-    bool model_only;          /* no tokenizer, template or engine: needs no vocabulary (bench) */
+    uint32_t cache_percent; /* of the cache, for prompts of ended sequences; 0: none are kept */
+    struct engine_recorder *recorder; /* borrowed, where answers are recorded; NULL */
+    struct engine_disk *disk;         /* borrowed, where cached prompts outlive the process; NULL */
+    uint64_t memory_max;              /* bytes of the memory plan; 0: what is free */
+    bool model_only; /* no tokenizer, template or engine: needs no vocabulary (bench) */
 };
 
 enum { ROUTE_SEQUENCES = 8, ROUTE_BATCH_ROWS = 512, ROUTE_QUEUE = 512 };

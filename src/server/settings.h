@@ -41,7 +41,7 @@ struct server_settings {
     struct str kv, cpu_level, chat_template_file;
     uint64_t connections, body_mib, bodies_mib, workers;
     double decode_stretch;
-    struct str lane_weights;
+    struct str lane_weights, record, record_asked;
     double header_timeout, body_timeout, idle_timeout, socket_idle_timeout, write_timeout, grace;
     struct str log_level;
 

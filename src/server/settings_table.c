@@ -68,6 +68,8 @@ const struct server_setting server_setting_table[] = {
         "memory for the plans of all loaded models in MiB; 0: what is free"),
     CHOICE(cpu_level, "auto reference avx2 avx512 neon", "auto",
            "instruction set to use, at most what the machine has"),
+    TEXT(record, "", "FOLDER", "keep a record of each answer there, private, for hearth replay"),
+    TEXT(record_asked, "", "FOLDER", "the same for requests with \"record\": true only"),
     TEXT(chat_template_file, "", "FILE", "a Jinja template instead of the model's own"),
     /* addresses */
     TEXT(host, "127.0.0.1", "IP", "address to listen on; beyond loopback a key is needed"),
