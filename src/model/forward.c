@@ -441,7 +441,8 @@ static void check_batch(const struct model *m, const struct model_batch *batch)
     (void)wanted;
 }
 
-void model_forward(struct model *m, const struct model_batch *batch, float *logits)
+bool model_forward_while(struct model *m, const struct model_batch *batch, float *logits,
+                         bool (*is_wanted)(void *arg), void *arg)
 {
     struct forward f = {.m = m,
                         .k = m->kernels,
@@ -453,7 +454,12 @@ void model_forward(struct model *m, const struct model_batch *batch, float *logi
     mem_guard_begin();
     model_embed(&f);
     model_make_layer_inputs(&f);
+    assert(!is_wanted || !m->states);
     for (uint32_t i = 0; i < m->h.layer_count && f.row_count > 0; i++) {
+        if (is_wanted && !is_wanted(arg)) {
+            mem_guard_end();
+            return false;
+        }
         const struct layer *before = f.is_added ? NULL : f.layer;
         f.layer = &m->layout.weights.layers[i];
         f.shape = &m->h.layers[i];
@@ -469,4 +475,10 @@ void model_forward(struct model *m, const struct model_batch *batch, float *logi
         run_head(&f, logits);
     }
     mem_guard_end();
+    return true;
+}
+
+void model_forward(struct model *m, const struct model_batch *batch, float *logits)
+{
+    model_forward_while(m, batch, logits, NULL, NULL);
 }

@@ -175,4 +175,10 @@ struct model_batch {
  * allocates. Tokens outside the vocabulary are the caller's fault (assert). */
 void model_forward(struct model *model, const struct model_batch *batch, float *logits);
 
+/* The same, but asks between layers whether it is still wanted. False: it has given up; keys and
+ * values of the batch's rows are undefined, and the batch may be computed again with the same
+ * result. Not for models with states, which would have gone on half the way. */
+bool model_forward_while(struct model *model, const struct model_batch *batch, float *logits,
+                         bool (*is_wanted)(void *arg), void *arg);
+
 #endif
