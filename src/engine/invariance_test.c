@@ -4,7 +4,7 @@
 
 #include "engine/random.h"
 
-enum { CASES = 8, ARRIVALS = 100 };
+enum { CASES = 8, ARRIVALS = 200 };
 
 /* Requests of every kind; those of one fixture may be used with another of the same model. */
 struct cases {
@@ -154,24 +154,42 @@ static void test_states(void **state)
 
 /* ---- arrivals and departures ---- */
 
-/* A hundred requests that come at any time; a third are cancelled at any time. The rest must say
- * what they say alone, and what a cancelled one said is the beginning of it. */
-static void test_arrivals(void **state)
+/* Two hundred requests of any lane and tenant that come at any time; a third are cancelled at any
+ * time, some come with guesses, right and wrong. The rest must say what they say alone, and what a
+ * cancelled one said is the beginning of it. */
+static struct engine_request make_arrival(const struct cases *c, uint64_t i,
+                                          const struct fixture_result *said, text_id *guesses)
 {
-    (void)state;
-    struct fixture_result want[CASES];
+    static const char *const tenants[] = {"", "a", "b"};
+    struct engine_request r = c->r[i % CASES];
+    r.lane = (enum engine_lane)(i / 3 % ENGINE_LANES);
+    r.tenant = str_of(tenants[i / 7 % 3]);
+    if (i % 5 == 0) {
+        for (size_t t = 0; t < said->token_count; t++) {
+            const bool is_right = engine_random(8, i * 1000 + t, ENGINE_DRAW_TOKEN) < 0.7;
+            guesses[t] = is_right ? said->tokens[t].chosen.id : (text_id)(300 + t % 9);
+        }
+        r.draft = guesses;
+        r.draft_count = said->token_count;
+    }
+    return r;
+}
+
+static void check_arrivals(const struct fixture_params *p, const struct fixture_result want[CASES])
+{
     struct fixture f;
     struct cases c;
     struct engine_stream *streams[ARRIVALS] = {0};
     bool is_cancelled[ARRIVALS] = {0};
-    const struct fixture_params p = {
-        .sequences = 6, .batch_rows = 32, .chunk = 9, .queue = ARRIVALS, .threads = 2};
-    run_alone(&p, want);
-    fixture_open(&f, &p);
+    fixture_open(&f, p);
     make_cases(&f, &c);
     for (uint64_t i = 0; i < ARRIVALS; i++) {
         double pause = engine_random(5, i, 0), leave = engine_random(6, i, 0);
-        streams[i] = fixture_submit(&f, &c.r[i % CASES]);
+        text_id guesses[64];
+        const struct fixture_result *said = &want[i % CASES];
+        assert_true(said->token_count <= sizeof guesses / sizeof *guesses);
+        struct engine_request r = make_arrival(&c, i, said, guesses);
+        streams[i] = fixture_submit(&f, &r);
         clock_sleep_ns((int64_t)(pause * 1e6));
         uint64_t who = (uint64_t)(leave * 3 * (double)(i + 1));
         if (who <= i) {
@@ -194,11 +212,38 @@ static void test_arrivals(void **state)
     }
     struct engine_stats stats;
     engine_stats_read(f.engine, &stats);
+    print_message(
+        "%d requests: %d paused, %d cached tokens, %d of %d guesses right, %d cancelled\n",
+        ARRIVALS, (int)stats.preempted, (int)stats.cached_tokens, (int)stats.accepted,
+        (int)stats.drafted, (int)stats.cancelled);
     assert_int_equal(stats.requests, ARRIVALS);
     assert_int_equal(stats.pages_used, 0);
     assert_int_equal(stats.finished_stop + stats.finished_length + stats.cancelled, ARRIVALS);
     drop_cases(&c);
     fixture_close(&f);
+}
+
+static void test_arrivals(void **state)
+{
+    static const struct fixture_params arrangements[] = {
+        {.sequences = 6, .batch_rows = 32, .chunk = 9, .threads = 2},
+        {.sequences = 8, .batch_rows = 64, .speculates = true, .row_share = 0.1f},
+        {.sequences = 8,
+         .batch_rows = 24,
+         .kv_tokens = 320,
+         .threads = 2,
+         .speculates = true,
+         .row_share = 0.05f},
+        {.sequences = 2, .batch_rows = 16, .chunk = 3, .speculates = true},
+    };
+    struct fixture_result want[CASES];
+    (void)state;
+    run_alone(&(struct fixture_params){.batch_rows = 512}, want);
+    for (size_t i = 0; i < sizeof arrangements / sizeof *arrangements; i++) {
+        struct fixture_params p = arrangements[i];
+        p.queue = ARRIVALS;
+        check_arrivals(&p, want);
+    }
     for (size_t i = 0; i < CASES; i++) {
         fixture_result_deinit(&want[i]);
     }
