@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "cli/bench_draft.h"
 #include "cli/bench_print.h"
 #include "cli/bench_run.h"
 #include "cli/bench_server.h"
@@ -19,7 +20,7 @@ struct options {
     struct route_local_params local;
     struct bench_options bench;
     const char *depths, *sequences; /* as written */
-    bool is_json;
+    bool is_json, speculates;
 };
 
 #define AT(field) .offset = offsetof(struct options, field)
@@ -39,6 +40,8 @@ static const struct cli_option own_options[] = {
      .help = "prompt rows of one step (512)"},
     {"reps", NULL, 'r', CLI_COUNT, AT(bench.reps), .low = 1, .high = REPS_MAX, .value_name = "N",
      .help = "repetitions (5)"},
+    {"speculation", NULL, 0, CLI_FLAG, AT(speculates),
+     .help = "instead: speed with guessed tokens (all, half, none right) over without"},
     {"json", NULL, 0, CLI_FLAG, AT(is_json), .help = "one JSON object"},
 };
 
@@ -106,7 +109,7 @@ static bool size_model(struct options *o, struct err *err)
         return err_set(err, ERR_USAGE, "--ctx %u is less than the %u tokens to be measured",
                        o->local.ctx_tokens, tokens);
     }
-    o->local.model_only = true;
+    o->local.model_only = !o->speculates;
     o->local.ctx_tokens = o->local.ctx_tokens ? o->local.ctx_tokens : tokens;
     o->local.kv_tokens = cli_bench_kv_tokens(&o->bench);
     o->local.sequences_max = together;
@@ -132,6 +135,9 @@ static bool parse(struct options *o, int argc, char **argv, struct err *err)
         return false;
     }
     o->local.path = operand_count ? operands[0] : NULL;
+    if (o->speculates && o->bench.decode_tokens < 2) {
+        return err_set(err, ERR_USAGE, "--speculation needs --tg 2 or more");
+    }
     return parse_rows(o, err) && size_model(o, err);
 }
 
@@ -154,6 +160,18 @@ static bool measure(const struct options *o, struct route_local *local, struct e
     bool is_done = out.failed ? err_set_memory(err, out.len) : cli_write(out.ptr, out.len, err);
     buf_deinit(&out);
     return is_done;
+}
+
+static bool measure_speculation(const struct options *o, struct route_local *local, struct err *err)
+{
+    struct buf out = {0};
+    const uint32_t pairs = o->bench.reps > BENCH_PAIRS_MIN ? o->bench.reps : BENCH_PAIRS_MIN;
+    bool ok = (route_local_engine(local) ||
+               err_set(err, ERR_UNSUPPORTED, "--speculation needs a model that generates")) &&
+              cli_bench_draft_run(local, o->bench.decode_tokens, pairs, o->is_json, &out, err);
+    ok = ok && (!out.failed || err_set_memory(err, out.len)) && cli_write(out.ptr, out.len, err);
+    buf_deinit(&out);
+    return ok;
 }
 
 int cli_bench(int argc, char **argv)
@@ -189,7 +207,7 @@ int cli_bench(int argc, char **argv)
     cli_progress_start(&progress, "loading", 0);
     struct route_local *local = route_local_open(&o.local, cli_show_progress, &progress, &err);
     cli_progress_end(&progress);
-    bool is_done = local && measure(&o, local, &err);
+    bool is_done = local && (o.speculates ? measure_speculation : measure)(&o, local, &err);
     route_local_close(local);
     mem_free(path);
     return is_done ? 0 : cli_fail(&err);

@@ -34,7 +34,9 @@ enum {
 };
 
 static const float share_at_first = 0.3f, learn_hit = 0.2f, learn_miss = 0.35f;
-static const double row_share_at_first = 0.1, row_share_min = 0.01;
+/* A row never costs more than a step of its own, so sure guesses are always tried: a step that the
+ * machine interrupted must not end them. */
+static const double row_share_at_first = 0.1, row_share_min = 0.01, row_share_max = 0.9;
 
 void engine_drafter_init(struct engine_drafter *drafter)
 {
@@ -75,13 +77,13 @@ static uint32_t guess(const struct engine_sequence *seq, uint32_t most, text_id 
         from = r->draft + at;
         count = r->draft_count - at;
     }
-    if (count == 0 && r->prediction_count > 0) {
+    if (count == 0 && r->prediction_count > 0 && !r->only_draft) {
         const size_t place =
             find_gram(r->prediction, r->prediction_count, seq->tokens, seq->token_count);
         from = r->prediction + place;
         count = r->prediction_count - place;
     }
-    if (count == 0 && r->draft_count == 0) {
+    if (count == 0 && r->draft_count == 0 && !r->only_draft) {
         const size_t place =
             find_gram(seq->tokens, seq->token_count - 1, seq->tokens, seq->token_count);
         from = seq->tokens + place;
@@ -169,7 +171,8 @@ void engine_row_cost_note(struct engine_row_cost *cost, uint32_t rows, uint32_t 
         cost->rows = rows;
     } else if (cost->rows == rows - drafts && cost->step_ns > 0) {
         double share = (time / cost->step_ns - 1) / drafts;
-        share = share < row_share_min ? row_share_min : share > 2 ? 2 : share;
+        share = share < row_share_min ? row_share_min : share;
+        share = share > row_share_max ? row_share_max : share;
         cost->row_share += (share - cost->row_share) / 8;
     }
     if (cost->row_share <= 0) {

@@ -163,6 +163,7 @@ struct engine_request {
     size_t prediction_count;
     const text_id *draft; /* guesses by position: draft[i] for the generated token i. For */
     size_t draft_count;   /* measurements, or whoever knows the answer */
+    bool only_draft;      /* no other guesses than these */
     enum engine_lane lane;
     struct str tenant; /* who asks; the tenants of a lane get equal shares. At most
                           ENGINE_TENANT_BYTES_MAX bytes */
