@@ -196,7 +196,7 @@ static void wrong_command_lines_are_refused(void **state)
     FAULT(2, MODEL, "--tokens", "99999999999");
     FAULT(2, MODEL, "--tokens", "64"); /* the vocabulary has 64 tokens */
     FAULT(2, MODEL, "--tokens", "1", "--positions", "first");
-    FAULT(2, MODEL, "--tokens", "1", "--kv", "q8_0");
+    FAULT(2, MODEL, "--tokens", "1", "--kv", "q9_0");
     FAULT(2, MODEL, "--tokens", "1", "--cpu-level", "mmx");
     FAULT(2, MODEL, "--tokens", "1", "--threads", "257");
     FAULT(2, MODEL, "--tokens", "1", "--chunk", "x");
