@@ -167,4 +167,6 @@ const struct api_dialect api_frames_chat = {
     .broken = broken,
     .queued = queued,
     .whole = whole,
+    .resolve = api_openai_stored_resolve,
+    .commit = api_openai_stored_commit,
 };

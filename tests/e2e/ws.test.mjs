@@ -462,3 +462,13 @@ test('SIGTERM lets requests end, refuses new ones, then closes', async () => {
   assert.equal((await client.closed).code, 1001);
   assert.deepEqual(await ended, { status: 0, signal: null });
 });
+
+test('what asks to be stored is stored, whole and once', async () => {
+  const client = await connect().opened;
+  await client.ask('kept', question({ store: true, max_tokens: 8, metadata: { from: 'a socket' } }));
+  const list = await (await fetch(`${server.url}/v1/chat/completions?metadata[from]=a%20socket`)).json();
+  assert.equal(list.data.length, 1);
+  assert.equal(list.data[0].choices[0].message.content, client.text('kept'));
+  client.socket.close();
+  await client.closed;
+});
