@@ -302,6 +302,9 @@ void model_multiply_part(struct forward *f, const float *x, size_t stride, size_
         activation_quantize(&act, f->k, f->m->pool);
     }
     matrix_multiply(f->k, f->m->pool, &act, products, count);
+    for (size_t i = 0; f->lora.is_on && i < count; i++) {
+        model_lora_add(f, &products[i], x, stride);
+    }
 }
 
 struct product model_product(const struct matrix *w, float *y, const float *bias)
@@ -451,6 +454,9 @@ bool model_forward_while(struct model *m, const struct model_batch *batch, float
                         .rows = batch->rows,
                         .row_count = batch->row_count};
     check_batch(m, batch);
+    for (size_t i = 0; i < batch->seq_count; i++) {
+        f.lora.is_on |= m->layout.lora.part_count > 0 && batch->seqs[i].scales;
+    }
     mem_guard_begin();
     model_embed(&f);
     model_make_layer_inputs(&f);

@@ -19,6 +19,13 @@ struct forward {
     /* Of model_join: what is done with the output of the last block, and where x goes on. */
     const struct join *join;
     const struct convolution *convolution; /* recurrent.h */
+    struct {        /* of model_lora_add: the product whose rows are added to */
+        bool is_on; /* some row of the call has an adapter */
+        const struct lora_part *first;
+        const struct product *product;
+        const float *x;
+        size_t stride;
+    } lora;
     float *logits;
 };
 

@@ -19,8 +19,8 @@ struct model {
     double *rope_freq[ROPE_TABLE_COUNT]; /* [rope dim / 2] */
     double rope_magnitude[ROPE_TABLE_COUNT];
     /* Regions of os_pages_alloc, owned. */
-    uint8_t *weights, *pages, *states, *work;
-    size_t weights_bytes, pages_bytes, states_bytes, work_bytes;
+    uint8_t *weights, *adapters, *pages, *states, *work;
+    size_t weights_bytes, adapters_bytes, pages_bytes, states_bytes, work_bytes;
 };
 
 #endif

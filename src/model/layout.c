@@ -650,6 +650,7 @@ bool model_layout_init(struct layout *layout, struct hparams *h, const struct gg
 
 void model_layout_deinit(struct layout *layout)
 {
+    model_lora_deinit(&layout->lora);
     mem_free(layout->items);
     mem_free(layout->weights.layers);
     mem_free(layout->weights.experts);

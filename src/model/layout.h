@@ -3,6 +3,7 @@
  *
  *     weights   one region: packed matrices, norms and biases as float, an untied token embedding
  *               in the file's own format (its rows are decoded one at a time)
+ *     adapters  one region, lora.h
  *     pages     one region of page_count pages. A page holds 64 positions of every layer:
  *               layer 0 [ K: kv_head x key_dim x 64 | V: kv_head x 64 x value_dim ], layer 1 ...
  *     states    one region of states. A state is what the layers of a recurrence pass on, float:
@@ -20,6 +21,7 @@
 #include "base/err.h"
 #include "gguf/gguf.h"
 #include "model/hparams.h"
+#include "model/lora.h"
 #include "model/model.h"
 #include "model/slots.h"
 #include "tensor/matrix.h"
@@ -140,6 +142,7 @@ struct layout {
     struct weights weights;
     struct weight_item *items; /* owned */
     size_t item_count;
+    struct lora lora;
     bool has_positions; /* learned: no context beyond them */
     size_t weights_bytes;
     size_t scratch_bytes, table_bytes;

@@ -250,6 +250,7 @@ static void fill_info(struct model *m, const struct gguf *gguf)
         .vocab_count = h->vocab_count,
         .ctx_train_tokens = h->ctx_train_tokens,
         .parameter_count = m->layout.parameters,
+        .adapter_count = m->layout.lora.adapter_count,
         .file_bytes = gguf->file_bytes,
         .read_bytes_per_token = m->layout.read_bytes,
         .macs_per_token = m->layout.macs,
@@ -266,6 +267,7 @@ static void fill_info(struct model *m, const struct gguf *gguf)
 static bool reserve(struct model *m, struct err *err)
 {
     m->weights_bytes = m->plan.weights_bytes;
+    m->adapters_bytes = m->plan.adapters_bytes;
     m->pages_bytes = m->plan.kv_bytes;
     m->work_bytes = m->plan.scratch_bytes + m->plan.table_bytes;
     m->states_bytes = m->plan.states_bytes;
@@ -275,7 +277,11 @@ static bool reserve(struct model *m, struct err *err)
     if (m->work && m->states_bytes != 0) {
         m->states = os_pages_alloc(m->states_bytes, err);
     }
-    if (!m->work || (m->states_bytes != 0 && !m->states)) {
+    if (m->work && m->adapters_bytes != 0) {
+        m->adapters = os_pages_alloc(m->adapters_bytes, err);
+    }
+    if (!m->work || (m->states_bytes != 0 && !m->states) ||
+        (m->adapters_bytes != 0 && !m->adapters)) {
         return false;
     }
     m->rope_freq[ROPE_TABLE_MAIN] = (double *)(void *)m->work;
@@ -301,7 +307,9 @@ static bool plan_model(const struct gguf *gguf, const struct model_params *param
                        struct hparams *h, struct layout *layout, struct model_plan *plan,
                        struct err *err)
 {
-    if (!model_hparams_read(h, gguf, err) || !model_layout_init(layout, h, gguf, err)) {
+    if (!model_hparams_read(h, gguf, err) || !model_layout_init(layout, h, gguf, err) ||
+        !model_lora_init(&layout->lora, layout, h, gguf, params->adapters, params->adapter_count,
+                         err)) {
         return false;
     }
     return model_layout_plan(layout, h, params->kv_type, params, plan, err);
@@ -352,7 +360,8 @@ static bool load(struct model *m, struct loading *loading, struct err *err)
         m->params.kv_type = KV_F32; /* keys live for one layer only */
     }
     fill_info(m, loading->gguf);
-    if (!reserve(m, err) || !load_weights(loading)) {
+    if (!reserve(m, err) || !load_weights(loading) ||
+        !model_lora_load(&m->layout.lora, m->params.adapters, m->adapters, err)) {
         return false;
     }
     init_rope(m);
@@ -361,6 +370,7 @@ static bool load(struct model *m, struct loading *loading, struct err *err)
     }
     mem_free(m->layout.items);
     m->layout.items = NULL;
+    m->params.adapters = NULL;
     return true;
 }
 
@@ -404,6 +414,7 @@ void model_destroy(struct model *m)
     model_layout_deinit(&m->layout);
     model_names_destroy(m->names);
     os_pages_free(m->weights, m->weights_bytes);
+    os_pages_free(m->adapters, m->adapters_bytes);
     os_pages_free(m->pages, m->pages_bytes);
     os_pages_free(m->work, m->work_bytes);
     os_pages_free(m->states, m->states_bytes);

@@ -37,6 +37,9 @@ struct model_observer {
     void *arg;
 };
 
+/* LoRA adapters that a model may be loaded with (lora.h). */
+enum { MODEL_ADAPTERS_MAX = 16 };
+
 struct model_params {
     enum cpu_level cpu_level;
     enum kv_type kv_type;
@@ -49,17 +52,20 @@ struct model_params {
     uint32_t states_max;      /* states of sequences; 0: as sequences_max */
     const struct model_observer *observer; /* borrowed; or NULL */
     uint64_t memory_max; /* bytes the plan may use; 0: os_memory_available() less a margin */
+    const struct gguf *const *adapters; /* [adapter_count], borrowed for the call */
+    size_t adapter_count;
     uint64_t beside_bytes, beside_page_bytes; /* of them the caller needs so many itself: in all,
                                                  and for each page */
 };
 
 /* Every byte that model_load allocates. total is the sum. */
 struct model_plan {
-    uint64_t weights_bytes; /* packed matrices, norms, biases */
-    uint64_t kv_bytes;      /* the pages */
-    uint64_t states_bytes;  /* the states */
-    uint64_t scratch_bytes; /* activations, quantised activations, scores */
-    uint64_t table_bytes;   /* rope tables, page lists */
+    uint64_t weights_bytes;  /* packed matrices, norms, biases */
+    uint64_t adapters_bytes; /* what adapters add to matrices */
+    uint64_t kv_bytes;       /* the pages */
+    uint64_t states_bytes;   /* the states */
+    uint64_t scratch_bytes;  /* activations, quantised activations, scores */
+    uint64_t table_bytes;    /* rope tables, page lists */
     uint64_t total_bytes;
     uint32_t ctx_tokens, kv_pages; /* as decided */
     uint64_t page_bytes;           /* one page of KV_PAGE_TOKENS tokens, all layers */
@@ -91,6 +97,7 @@ struct model_info {
     uint32_t vector_width; /* of what comes out of that; 0: ranks */
     bool is_encoder;       /* makes vectors or ranks of whole texts (encoder.h), no logits */
     uint64_t parameter_count;
+    size_t adapter_count;
     uint64_t file_bytes;
     char quantization[32];         /* most common type by bytes: "Q4_K" */
     uint64_t read_bytes_per_token; /* packed weight bytes a decode step reads */
@@ -149,6 +156,8 @@ struct model_seq {
     const uint32_t *pages;
     size_t page_count;
     uint32_t state; /* stands at the position of its first row; of a model without: not looked at */
+    const float *scales; /* [adapter_count], how much each adapter changes it: 0 not at all; NULL:
+                            none does. The pages must have been written under the same */
     uint32_t ready; /* positions below have their keys and values already, which stay as they are:
                        their rows are there for the state alone. 0 otherwise */
 };

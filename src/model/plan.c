@@ -171,12 +171,14 @@ static bool fill(struct model_plan *plan, const struct layout *layout, const str
     plan->states = layout->state_bytes != 0 ? states : 0;
     plan->vocab_count = h->vocab_count;
     plan->weights_bytes = layout->weights_bytes;
+    plan->adapters_bytes = layout->lora.bytes;
     plan->table_bytes = layout->table_bytes;
     plan->scratch_bytes = carver.used;
     plan->total_bytes = UINT64_MAX;
     return !carver.overflowed && size_mul_u64(plan->kv_pages, plan->page_bytes, &plan->kv_bytes) &&
            size_mul_u64(plan->states, plan->state_bytes, &plan->states_bytes) &&
            size_add_u64(plan->weights_bytes, plan->table_bytes, &plan->total_bytes) &&
+           size_add_u64(plan->total_bytes, plan->adapters_bytes, &plan->total_bytes) &&
            size_add_u64(plan->total_bytes, plan->scratch_bytes, &plan->total_bytes) &&
            size_add_u64(plan->total_bytes, plan->states_bytes, &plan->total_bytes) &&
            size_add_u64(plan->total_bytes, plan->kv_bytes, &plan->total_bytes);

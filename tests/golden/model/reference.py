@@ -251,6 +251,16 @@ class Model:
         self.original = self.get("rope.scaling.original_context_length", self.get("context_length"))
         self.read_windows()
 
+    def add_adapter(self, path, scale):
+        """W += scale * alpha / rank * B A, for each matrix of a LoRA adapter."""
+        file = Gguf(path)
+        for name, a in file.tensors.items():
+            if name.endswith(".lora_a"):
+                base = name[:-len(".lora_a")]
+                b = file.tensors[base + ".lora_b"]
+                factor = scale * file.meta["adapter.lora.alpha"] / len(a)
+                self.t[base] = self.t[base] + factor * (b @ a)
+
     def read_scales(self):
         if self.arch == "minicpm3":
             self.scale_by(12.0, 1.4 / self.layers**0.5, 256.0 / self.embed)
