@@ -15,9 +15,11 @@
 
 #define ENGINE_CACHE_NONE UINT32_MAX
 
-/* Whose prefixes may be seen: sequences share pages only under equal salts. */
+/* Whose prefixes may be seen, and under which adapters: sequences share pages only under equal
+ * salts. With adapters it is a digest of all that (adapters.c), longer than a request's by a byte.
+ */
 struct engine_salt {
-    uint8_t bytes[ENGINE_SALT_BYTES_MAX];
+    uint8_t bytes[ENGINE_SALT_BYTES_MAX + 1];
     uint32_t len;
 };
 

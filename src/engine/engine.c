@@ -1,6 +1,7 @@
 /* Making and ending an engine, and the way in. */
 #include "engine/engine.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "base/carve.h"
@@ -15,6 +16,7 @@ static bool check_params(const struct engine_params *p, struct err *err)
         return err_set(err, ERR_INVALID,
                        "sequences, rows of a step and places in the queue must be at least 1");
     }
+    assert(p->adapter_count == model_info(p->model)->adapter_count);
     return true;
 }
 
@@ -120,6 +122,11 @@ struct engine *engine_create(const struct engine_params *params, struct err *err
     engine->vocab_count = model_info(params->model)->vocab_count;
     engine->ctx_tokens =
         (uint32_t)size_min(plan->ctx_tokens, (size_t)plan->kv_pages * KV_PAGE_TOKENS);
+    for (size_t i = 0; i < params->adapter_count; i++) {
+        engine->adapters[i] = params->adapters[i];
+        engine->scales[i] = params->adapters[i].scale;
+    }
+    engine->params.adapters = engine->adapters;
     engine_lanes_init(&engine->lanes, engine->params.lane_weights);
     engine->pace.stretch = engine->params.decode_stretch;
     engine_row_cost_note(&engine->row_cost, 1, 0, 0);
@@ -226,7 +233,8 @@ uint32_t engine_eta_s(const struct engine *engine, uint32_t ahead)
 struct engine_stream *engine_submit(struct engine *engine, const struct engine_request *request,
                                     void (*notify)(void *arg), void *notify_arg, struct err *err)
 {
-    if (!engine_request_check(request, engine->vocab_count, engine->ctx_tokens, err)) {
+    if (!engine_request_check(request, engine->vocab_count, engine->ctx_tokens, err) ||
+        !engine_adapters_check(engine, request, err)) {
         return NULL;
     }
     if (request->record && !engine->params.recorder) {

@@ -39,6 +39,12 @@ struct engine_digest { /* SHA-256 */
 /* Who is served before whom; each lane gets its share all the same. */
 enum engine_lane { ENGINE_INTERACTIVE, ENGINE_NORMAL, ENGINE_BATCH, ENGINE_LANES };
 
+/* An adapter that the model was loaded with. */
+struct engine_adapter {
+    struct engine_digest digest; /* engine_adapter_identity */
+    float scale;                 /* of requests that do not say */
+};
+
 struct engine_params {
     struct model *model;      /* borrowed; must outlive the engine */
     const struct text *text;  /* borrowed */
@@ -60,6 +66,8 @@ struct engine_params {
     struct engine_digest identity;    /* with a disk: engine_identity */
     struct engine_recorder *recorder; /* borrowed, where answers are recorded (record.h); NULL */
     const char *record_head;          /* borrowed; with a recorder: engine_record_describe */
+    const struct engine_adapter *adapters; /* [adapter_count], copied; as many as the model has */
+    size_t adapter_count;
 };
 
 /* Sampling, in the order in which it is applied. Names and neutral values as in llama-server;
@@ -116,9 +124,10 @@ enum {
     ENGINE_BANNED_MAX = 64,         /* banned strings */
     ENGINE_STRING_BYTES_MAX = 1024, /* of each of them; none may be empty */
     ENGINE_BIASES_MAX = 1 << 16,
-    ENGINE_BREAKERS_MAX = 32,    /* dry_sequence_breakers; their first 40 bytes count */
-    ENGINE_SALT_BYTES_MAX = 32,  /* cache_salt */
-    ENGINE_TENANT_BYTES_MAX = 32 /* tenant */
+    ENGINE_BREAKERS_MAX = 32,     /* dry_sequence_breakers; their first 40 bytes count */
+    ENGINE_SALT_BYTES_MAX = 32,   /* cache_salt */
+    ENGINE_TENANT_BYTES_MAX = 32, /* tenant */
+    ENGINE_SCALE_MAX = 100        /* size of an adapter's scale */
 };
 
 /* Where an answer thinks, told by markers in its text, and how long. Borrowed. */
@@ -169,6 +178,9 @@ struct engine_request {
                           ENGINE_TENANT_BYTES_MAX bytes */
     bool wants_place;  /* ENGINE_EVENT_QUEUED */
     bool record;       /* ERR_UNSUPPORTED without a recorder */
+    bool has_scales;   /* scale_count of adapters, the others' are 0; else those of the engine */
+    uint32_t scale_count;
+    float scales[MODEL_ADAPTERS_MAX];
 };
 
 /* The first token of a prompt at which a cached sequence that began like it went another way. */
@@ -262,6 +274,15 @@ void engine_cancel(struct engine_stream *stream);
 /* Cancels if still running and gives the stream back. NULL is fine. After it returned, notify is
  * never called again for this stream. */
 void engine_stream_close(struct engine_stream *stream);
+
+/* ---- adapters ---- */
+
+/* How much each adapter changes requests that do not say. Any thread. */
+void engine_scales(struct engine *engine, float scales[MODEL_ADAPTERS_MAX]);
+
+/* Changes that for requests to come. Finite, as of requests: ERR_INVALID. */
+bool engine_set_scales(struct engine *engine, const float scales[MODEL_ADAPTERS_MAX],
+                       struct err *err);
 
 /* ---- figures ---- */
 

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/engine.h"
+#include "engine/identity.h"
 #include "engine/states.h"
 #include "gguf/gguf.h"
 
@@ -41,13 +42,25 @@ struct fixture_params {
     float row_share; /* 0: as measured */
     struct engine_disk *disk;
     struct engine_recorder *recorder;
+    const char *const *adapters; /* [adapter_count] files of tests/golden/lora */
+    size_t adapter_count;
 };
 
 static inline void fixture_open(struct fixture *f, const struct fixture_params *p)
 {
     struct err err = {0};
+    struct gguf *files[MODEL_ADAPTERS_MAX] = {0};
+    struct engine_adapter adapters[MODEL_ADAPTERS_MAX] = {0};
     log_set_level(LOG_ERROR);
     *f = (struct fixture){0};
+    for (size_t i = 0; i < p->adapter_count; i++) {
+        char path[512];
+        snprintf(path, sizeof path, "%s/lora/%s", TEST_GOLDEN, p->adapters[i]);
+        files[i] = gguf_open(path, &err);
+        if (!files[i] || !engine_adapter_identity(files[i], &adapters[i].digest, &err)) {
+            fail_msg("%s", err.text);
+        }
+    }
     f->gguf = gguf_open(p->path ? p->path : FIXTURE_STORIES, &err);
     f->text = f->gguf ? text_open(f->gguf, &err) : NULL;
     f->pool = pool_create(p->threads ? p->threads : 1, &err);
@@ -60,6 +73,8 @@ static inline void fixture_open(struct fixture *f, const struct fixture_params *
         .batch_rows_max = p->batch_rows ? p->batch_rows : 64,
         .states_max = engine_states_wanted(p->sequences ? p->sequences : 8),
         .logits_rows_max = 32,
+        .adapters = (const struct gguf *const *)files,
+        .adapter_count = p->adapter_count,
     };
     if (f->text && f->pool) {
         f->model = model_load(f->gguf, &mp, f->pool, NULL, NULL, &err);
@@ -79,11 +94,16 @@ static inline void fixture_open(struct fixture *f, const struct fixture_params *
                 .logits_rows_max = 32,
                 .disk = p->disk,
                 .recorder = p->recorder,
+                .adapters = adapters,
+                .adapter_count = p->adapter_count,
             },
             &err);
     }
     if (!f->engine) {
         fail_msg("%s", err.text);
+    }
+    for (size_t i = 0; i < p->adapter_count; i++) {
+        gguf_close(files[i]);
     }
 }
 

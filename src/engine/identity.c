@@ -67,20 +67,28 @@ static uint64_t head_bytes(const struct gguf *gguf, size_t shard)
     return end;
 }
 
-static bool add_heads(struct hasher *h, const struct gguf *gguf, uint8_t *chunk, struct err *err)
+/* The first `end` bytes of a file. */
+static bool add_bytes(struct hasher *h, const struct os_file *file, uint64_t end, uint8_t *chunk,
+                      struct err *err)
 {
-    for (size_t shard = 0; shard < gguf->shard_count; shard++) {
-        const uint64_t end = head_bytes(gguf, shard);
-        add_number(h, gguf->shards[shard].size);
-        for (uint64_t at = 0; at < end; at += CHUNK_BYTES) {
-            size_t len = (size_t)(end - at < CHUNK_BYTES ? end - at : CHUNK_BYTES);
-            if (!os_file_read(&gguf->shards[shard], at, chunk, len, err)) {
-                return false;
-            }
-            add(h, chunk, len);
+    for (uint64_t at = 0; at < end; at += CHUNK_BYTES) {
+        size_t len = (size_t)(end - at < CHUNK_BYTES ? end - at : CHUNK_BYTES);
+        if (!os_file_read(file, at, chunk, len, err)) {
+            return false;
         }
+        add(h, chunk, len);
     }
     return true;
+}
+
+static bool add_heads(struct hasher *h, const struct gguf *gguf, uint8_t *chunk, struct err *err)
+{
+    bool ok = true;
+    for (size_t shard = 0; shard < gguf->shard_count && ok; shard++) {
+        add_number(h, gguf->shards[shard].size);
+        ok = add_bytes(h, &gguf->shards[shard], head_bytes(gguf, shard), chunk, err);
+    }
+    return ok;
 }
 
 static bool add_samples(struct hasher *h, const struct gguf *gguf, uint8_t *chunk, struct err *err)
@@ -142,5 +150,16 @@ bool engine_model_digest(const struct gguf *gguf, struct engine_digest *out, str
     uint8_t *chunk;
     bool ok = begin(&h, &chunk, err) && add_heads(&h, gguf, chunk, err) &&
               add_samples(&h, gguf, chunk, err);
+    return end(&h, chunk, ok, out, err);
+}
+
+bool engine_adapter_identity(const struct gguf *gguf, struct engine_digest *out, struct err *err)
+{
+    struct hasher h;
+    uint8_t *chunk;
+    bool ok = begin(&h, &chunk, err);
+    for (size_t shard = 0; ok && shard < gguf->shard_count; shard++) {
+        ok = add_bytes(&h, &gguf->shards[shard], gguf->shards[shard].size, chunk, err);
+    }
     return end(&h, chunk, ok, out, err);
 }

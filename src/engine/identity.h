@@ -15,4 +15,7 @@ bool engine_identity(const struct gguf *gguf, const struct model_plan *plan, enu
 /* Of the file alone: the same for every program and setting. */
 bool engine_model_digest(const struct gguf *gguf, struct engine_digest *out, struct err *err);
 
+/* The digest of an adapter's whole file. */
+bool engine_adapter_identity(const struct gguf *gguf, struct engine_digest *out, struct err *err);
+
 #endif

@@ -74,6 +74,9 @@ static bool copy_request(struct engine_sequence *seq, const struct engine_reques
     if (seq->salt.len > 0) {
         memcpy(seq->salt.bytes, from->cache_salt.ptr, seq->salt.len);
     }
+    if (!engine_adapters_settle(seq->stream->engine, seq)) {
+        return false;
+    }
     to->cache_salt = (struct str){0}; /* in seq->salt */
     to->grammar = NULL;               /* in seq->guide */
     to->reasoning = (struct engine_reasoning){0};

@@ -53,6 +53,7 @@ struct engine_sequence {
     uint32_t branch_count;    /* where the prompt left what the cache knew */
     struct engine_load *load; /* pages are being read from disk; not planned meanwhile */
     struct engine_salt salt;
+    bool is_adapted; /* some scale of the request, where they stand, is not 0 */
     struct engine_near_miss near_miss;
 
     struct engine_tenant *tenant; /* while it waits or runs */
@@ -73,6 +74,7 @@ struct engine_sequence {
 
 struct engine {
     struct engine_params params; /* every 0 replaced */
+    struct engine_adapter adapters[MODEL_ADAPTERS_MAX];
     uint32_t vocab_count, ctx_tokens;
     uint8_t *memory;    /* holds the arrays below */
     uint64_t *end_bits; /* bit per token at which generation ends */
@@ -106,6 +108,7 @@ struct engine {
     bool is_stopping, has_cancelled;
     struct engine_disk_job *disk_done; /* what the disk has finished */
     struct engine_stats stats;
+    float scales[MODEL_ADAPTERS_MAX]; /* of requests that do not say */
 
     pthread_mutex_t vocab_lock;    /* guards vocab; taken alone */
     struct constrain_vocab *vocab; /* made for the first grammar */
@@ -115,6 +118,15 @@ struct engine {
 
 bool engine_request_check(const struct engine_request *request, size_t vocab_count,
                           uint32_t ctx_tokens, struct err *err);
+
+/* ---- adapters.c ---- */
+
+bool engine_adapters_check(const struct engine *engine, const struct engine_request *request,
+                           struct err *err);
+
+/* The scales of a sequence whose salt is that of its request, and what they make of the salt;
+ * false: no memory. */
+bool engine_adapters_settle(struct engine *engine, struct engine_sequence *seq);
 
 /* ---- engine.c ---- */
 

@@ -354,6 +354,7 @@ static void plan_rows(struct engine *engine, struct engine_sequence *seq, uint32
     engine->seqs[index] = (struct model_seq){.pages = seq->pages,
                                              .page_count = seq->held_count,
                                              .state = seq->state,
+                                             .scales = seq->is_adapted ? seq->request.scales : NULL,
                                              .ready = seq->ready_count};
     engine->batch[engine->batch_count++] = seq;
 }
