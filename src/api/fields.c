@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "api/lora.h"
 #include "base/json.h"
 
 const char *api_kind_of(const json_t *value)
@@ -379,6 +380,10 @@ const struct api_field api_fields_shared[] = {
      .kind = API_CUSTOM,
      .apply = apply_lane,
      .note = "'interactive', 'normal' or 'batch': who is served before whom"},
+    {.name = "lora",
+     .kind = API_CUSTOM,
+     .apply = api_apply_lora,
+     .note = "a list of {\"id\",\"scale\"}: adapters of the start, the others are off"},
     /* length */
     {.name = "max_tokens", .kind = API_CUSTOM, .apply = api_apply_max_tokens},
     {.name = "min_tokens", .kind = API_U32, .offset = SLOT(min_tokens), .max = INT32_MAX},

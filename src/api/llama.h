@@ -44,6 +44,9 @@ void api_llama_init(struct gen_request *request, enum gen_kind kind);
 bool api_llama_resolve(struct gen_request *request, const struct api_run_owner *owner,
                        struct err *err);
 
+/* The model that the query `model` names, or the only one; deinit it. */
+bool api_llama_find_entry(struct api_call *call, struct route_entry *entry, struct err *err);
+
 /* {"n_predict":..,"temperature":..,...} of a request. */
 void api_llama_settings(const struct gen_request *request, uint32_t ctx_tokens, struct buf *out);
 

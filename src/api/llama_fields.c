@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/llama.h"
+#include "api/lora.h"
 #include "base/json.h"
 
 #define SLOT(member) offsetof(struct gen_request, member)
@@ -458,9 +459,8 @@ static const struct api_field completion_fields[] = {
      .note = "the progress of a prompt is not told"},
     {.name = "lora",
      .kind = API_CUSTOM,
-     .apply = apply_no_items,
-     .is_limited = true,
-     .note = "adapters are not chosen per request"},
+     .apply = api_apply_lora,
+     .note = "a list of {\"id\",\"scale\"}: adapters of the start, the others are off"},
     {.name = "image_data",
      .kind = API_CUSTOM,
      .apply = apply_no_items,

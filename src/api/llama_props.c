@@ -3,7 +3,7 @@
 #include "api/llama.h"
 #include "base/json.h"
 
-static bool find_entry(struct api_call *call, struct route_entry *entry, struct err *err)
+bool api_llama_find_entry(struct api_call *call, struct route_entry *entry, struct err *err)
 {
     struct gen_request request;
     struct api_run_owner owner = {.registry = call->registry};
@@ -55,7 +55,7 @@ bool api_llama_props(struct api_call *call, struct err *err)
     struct route_entry entry;
     struct gen_request request;
     struct buf *out = &call->out;
-    if (!api_call_check_queries(call, names, err) || !find_entry(call, &entry, err)) {
+    if (!api_call_check_queries(call, names, err) || !api_llama_find_entry(call, &entry, err)) {
         return false;
     }
     api_llama_init(&request, GEN_TEXT);
@@ -85,7 +85,7 @@ bool api_llama_slots(struct api_call *call, struct err *err)
     static const char *const names[] = {"model", "fail_on_no_slot", NULL};
     struct route_entry entry;
     struct engine_stats stats = {0};
-    if (!api_call_check_queries(call, names, err) || !find_entry(call, &entry, err)) {
+    if (!api_call_check_queries(call, names, err) || !api_llama_find_entry(call, &entry, err)) {
         return false;
     }
     uint32_t count = slots_of(&entry);

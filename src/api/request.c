@@ -1,5 +1,7 @@
 #include "api/request.h"
 
+#include <string.h>
+
 #include "api/fill.h"
 #include "base/json.h"
 #include "base/mem.h"
@@ -351,7 +353,10 @@ void api_request_engine(const struct gen_request *request, size_t choice, struct
         .record = request->record,
         .prediction = request->prediction_ids.ids,
         .prediction_count = request->prediction_ids.count,
+        .has_scales = request->has_scales,
+        .scale_count = request->scale_count,
     };
+    memcpy(out->scales, request->scales, sizeof out->scales);
     if (request->reply) {
         add_reply(request, out);
     }

@@ -170,6 +170,9 @@ struct gen_request {
     struct str prediction;          /* text that the answer is expected to resemble; a hint */
     struct text_ids prediction_ids; /* filled by api_request_prepare */
     enum gen_lane lane;
+    bool has_scales; /* of adapters, as in engine_request */
+    uint32_t scale_count;
+    float scales[MODEL_ADAPTERS_MAX];
 
     /* delivery */
     bool stream;

@@ -28,6 +28,7 @@ struct options {
     enum cpu_level cpu_level;
     uint32_t ctx_tokens, threads, chunk; /* 0: not given */
     const char *path;
+    struct cli_texts lora;
 };
 
 #define AT(field) .offset = offsetof(struct options, field)
@@ -49,6 +50,8 @@ static const struct cli_option rows[] = {
      .help = "compute threads (0: one per physical core)"},
     {"cpu-level", NULL, 0, CLI_LEVEL, AT(cpu_level), .value_name = "L",
      .help = "reference, avx2, avx512, neon; lowers the level, never raises it"},
+    {"lora", NULL, 0, CLI_TEXTS, AT(lora), .value_name = "FILE[=SCALE]",
+     .help = "a LoRA adapter of the model; may be given several times"},
 };
 
 #undef AT
@@ -225,6 +228,7 @@ static bool write_position(struct output *out, size_t pos, const float *logits, 
 struct eval {
     struct model *model;
     const struct options *options;
+    const struct route_adapters *adapters;
     const struct ids *ids;
     struct output out;
     struct model_row *rows; /* [chunk] */
@@ -237,7 +241,11 @@ static bool run_chunks(struct eval *e, struct err *err)
     const struct ids *ids = e->ids;
     size_t vocab = model_info(e->model)->vocab_count, chunk = e->options->chunk;
     size_t page_count = (ids->count + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
-    const struct model_seq seq = {.pages = e->pages, .page_count = page_count};
+    float scales[MODEL_ADAPTERS_MAX];
+    const struct model_seq seq = {.pages = e->pages, .page_count = page_count, .scales = scales};
+    for (size_t i = 0; i < e->adapters->count; i++) {
+        scales[i] = e->adapters->items[i].scale;
+    }
     for (size_t i = 0; i < page_count; i++) {
         e->pages[i] = (uint32_t)i;
     }
@@ -288,8 +296,10 @@ static bool run_eval(struct eval *e, struct err *err)
     return ok;
 }
 
-static bool load_and_run(struct options *o, const struct ids *ids, struct err *err)
+static bool load_and_run(struct options *o, const struct route_adapters *adapters,
+                         const struct ids *ids, struct err *err)
 {
+    struct gguf *files[MODEL_ADAPTERS_MAX] = {0};
     struct cli_progress progress;
     bool ok = false;
     if (!o->chunk) {
@@ -308,19 +318,27 @@ static bool load_and_run(struct options *o, const struct ids *ids, struct err *e
         .sequences_max = 1,
         .batch_rows_max = o->chunk,
         .logits_rows_max = o->is_last ? 1 : o->chunk,
+        .adapters = (const struct gguf *const *)files,
+        .adapter_count = adapters->count,
     };
     struct gguf *gguf = gguf_open(o->path, err);
     struct pool *pool = gguf ? pool_create(o->threads ? o->threads : os_cpu_cores(), err) : NULL;
     struct model *model = NULL;
-    if (pool) {
+    if (pool && route_adapters_open(adapters, files, err)) {
         cli_progress_start(&progress, "loading", 0);
         model = model_load(gguf, &params, pool, cli_show_progress, &progress, err);
         cli_progress_end(&progress);
     }
     gguf_close(gguf);
+    for (size_t i = 0; i < adapters->count; i++) {
+        gguf_close(files[i]);
+    }
     if (model && check_ids(model, o, ids, err)) {
-        struct eval eval = {
-            .model = model, .options = o, .ids = ids, .out = {.is_json = o->is_json}};
+        struct eval eval = {.model = model,
+                            .options = o,
+                            .adapters = adapters,
+                            .ids = ids,
+                            .out = {.is_json = o->is_json}};
         ok = run_eval(&eval, err);
     }
     model_destroy(model);
@@ -332,6 +350,7 @@ int cli_eval(int argc, char **argv)
 {
     struct options options;
     struct cli_table table = {0};
+    struct route_adapters adapters = {0};
     struct ids ids = {0};
     struct err err = {0};
     cli_table_add(&table, rows, sizeof rows / sizeof *rows, 0);
@@ -342,8 +361,13 @@ int cli_eval(int argc, char **argv)
         cli_options_print(&table, stdout);
         return 0;
     }
-    bool ok = parse_options(&options, &table, argc, argv, &err) &&
-              read_ids(options.tokens, &ids, &err) && load_and_run(&options, &ids, &err);
+    bool ok =
+        parse_options(&options, &table, argc, argv, &err) && read_ids(options.tokens, &ids, &err);
+    for (size_t i = 0; ok && i < options.lora.count; i++) {
+        ok = route_adapters_add(&adapters, options.lora.items[i], &err);
+    }
+    ok = ok && load_and_run(&options, &adapters, &ids, &err);
+    route_adapters_deinit(&adapters);
     mem_free(ids.items);
     if (!ok && err.code == ERR_USAGE) {
         return cli_usage_error("eval", "%s", err.text);

@@ -33,11 +33,13 @@ struct options {
     struct route_local_params local;
     const char *prompt, *system, *tokens;
     bool is_raw, is_json, shows_stats;
+    struct cli_texts lora;
     struct cli_sampling sampling;
 };
 
 struct run {
     struct options options;
+    struct route_adapters adapters;
     struct route_local *local;
     json_t *messages; /* of the conversation */
     bool has_max_tokens, is_terminal;
@@ -58,6 +60,8 @@ static const struct cli_option own_options[] = {
     {"stats", NULL, 0, CLI_FLAG, AT(shows_stats), .help = "tokens per second, on standard error"},
     {"chat-template-file", NULL, 0, CLI_TEXT, AT(local.chat_template_file), .value_name = "FILE",
      .help = "in place of the model's own template"},
+    {"lora", NULL, 0, CLI_TEXTS, AT(lora), .value_name = "FILE[=SCALE]",
+     .help = "a LoRA adapter of the model; may be given several times"},
 };
 
 #undef AT
@@ -478,6 +482,12 @@ static bool parse(struct run *run, int argc, char **argv, struct err *err)
     }
     o->local.path = operand_count > 0 ? operands[0] : NULL;
     o->prompt = operand_count == 2 ? operands[1] : o->prompt;
+    o->local.adapters = &run->adapters;
+    for (size_t i = 0; i < o->lora.count; i++) {
+        if (!route_adapters_add(&run->adapters, o->lora.items[i], err)) {
+            return false;
+        }
+    }
     return read_max_tokens(run, err) && cli_sampling_finish(&o->sampling, err);
 }
 
@@ -555,6 +565,7 @@ int cli_run(int argc, char **argv)
     }
     route_local_close(run->local);
     cli_wake_close();
+    route_adapters_deinit(&run->adapters);
     json_decref(run->messages);
     buf_deinit(&run->shown);
     mem_free(run);

@@ -103,6 +103,7 @@ struct serve {
     struct route_places places; /* whose models are loaded on demand */
     struct route_model *models; /* [model_count] */
     size_t model_count;
+    struct route_adapters adapters; /* of the one model */
     struct server_address *listens;
     size_t listen_count;
     struct server_list keys;
@@ -163,6 +164,21 @@ static bool add_encoder(struct serve *serve, struct err *err)
     return true;
 }
 
+static bool find_adapters(struct serve *serve, struct err *err)
+{
+    const struct server_list *named = &serve->settings.lora;
+    if (named->count > 0 && serve->model_count != 1) {
+        return err_set(err, ERR_USAGE, "--lora needs exactly one model");
+    }
+    for (size_t i = 0; i < named->count; i++) {
+        if (!route_adapters_add(&serve->adapters, named->items[i], err)) {
+            return false;
+        }
+        serve->models[0].adapters = &serve->adapters;
+    }
+    return true;
+}
+
 static bool find_models(struct serve *serve, struct err *err)
 {
     const struct server_list *named = &serve->settings.model;
@@ -199,7 +215,8 @@ static bool find_models(struct serve *serve, struct err *err)
     if (serve->settings.alias.len) {
         serve->models[0].id = serve->settings.alias.ptr;
     }
-    return named->count == 0 || serve->settings.models_dir.count || add_encoder(serve, err);
+    return find_adapters(serve, err) &&
+           (named->count == 0 || serve->settings.models_dir.count || add_encoder(serve, err));
 }
 
 /* Folders that were named; without any, and without a named model, the places where `hearth list`
@@ -714,6 +731,7 @@ int cli_serve(int argc, char **argv)
     engine_recorder_close(serve.recorder);
     store_close(serve.store);
     server_settings_deinit(&serve.settings);
+    route_adapters_deinit(&serve.adapters);
     arena_deinit(&serve.arena);
     return status;
 }

@@ -4,13 +4,14 @@
  *      "version":"0.1.0", "cpu_level":"avx512", "kv_type":"f16", "ctx_tokens":4096,
  *      "model":{"path":"/m/x.gguf", "digest":"<64 hex digits>"},
  *      "request":{"id":"..", "prompt":[1, 15043], "max_tokens":20, "min_tokens":0, ..
- *                 "has_grammar":false, "stops":["\n"], "banned":[],
+ *                 "has_grammar":false, "has_adapters":false, "stops":["\n"], "banned":[],
  *                 "sampling":{"seed":"7", "temperature":0.8, .., "biases":[[5, -1]]}},
  *      "answer":{"tokens":[310], "finish":"stop", "has_end_token":true}}
  *
  * Tokens, not text: what the text was follows from them. The seed is a string, since JSON's numbers
  * are doubles for most readers. A bias of null bans. A grammar is not in a record: it was compiled
- * from tools, a schema or a template's format; such a record says so and cannot be replayed. */
+ * from tools, a schema or a template's format; such a record says so and cannot be replayed, nor
+ * can one of an answer under adapters. */
 #include "engine/record.h"
 
 #include <math.h>
@@ -152,7 +153,8 @@ void engine_record_write(const struct engine *engine, const struct engine_sequen
     add_ids(seq->tokens, seq->prompt_count, out);
     buf_add_text(out, "],");
     add_fields(request_fields, r, out);
-    buf_add_format(out, "\"has_grammar\":%s,", has_grammar ? "true" : "false");
+    buf_add_format(out, "\"has_grammar\":%s,\"has_adapters\":%s,", has_grammar ? "true" : "false",
+                   seq->is_adapted ? "true" : "false");
     add_strings("stops", r->stops, r->stop_count, out);
     add_strings("banned", r->banned, r->banned_count, out);
     add_sampling(&r->sampling, out);
@@ -279,6 +281,10 @@ bool engine_record_read(const json_t *record, struct arena *arena, struct engine
             err, ERR_UNSUPPORTED,
             "the answer followed a grammar (tools, a format or a budget to think), which "
             "a record does not hold");
+    }
+    if (json_is_true(json_object_get(request, "has_adapters"))) {
+        return err_set(err, ERR_UNSUPPORTED,
+                       "the answer was given under LoRA adapters, which a record does not hold");
     }
     out->id = json_str(json_object_get(request, "id"));
     return read_fields(request, request_fields, out, err) &&

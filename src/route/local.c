@@ -14,6 +14,8 @@ struct route_local {
     struct route_local_params params; /* every 0 replaced; strings are copies */
     char *path, *chat_template_file;
     struct gguf *gguf;
+    struct gguf *adapters[MODEL_ADAPTERS_MAX];
+    struct engine_adapter engine_adapters[MODEL_ADAPTERS_MAX];
     struct text *text;
     struct chat *chat;
     struct pool *pool;
@@ -92,6 +94,20 @@ static bool copy_strings(struct route_local *local, struct err *err)
     return true;
 }
 
+static size_t count_adapters(const struct route_local *local)
+{
+    return local->params.adapters ? local->params.adapters->count : 0;
+}
+
+/* The files that the weights come from. */
+static bool open_files(struct route_local *local, struct err *err)
+{
+    local->gguf = gguf_open(local->path, err);
+    local->is_encoder = local->gguf && model_is_encoder(local->gguf);
+    return local->gguf && (count_adapters(local) == 0 ||
+                           route_adapters_open(local->params.adapters, local->adapters, err));
+}
+
 static bool open_words(struct route_local *local, struct err *err)
 {
     local->text = text_open(local->gguf, err);
@@ -126,6 +142,8 @@ static struct engine_params engine_params_of(const struct route_local *local)
         .disk = p->disk,
         .recorder = p->recorder,
         .record_head = local->record_head.ptr,
+        .adapters = local->engine_adapters,
+        .adapter_count = count_adapters(local),
     };
 }
 
@@ -160,6 +178,8 @@ static struct model_params model_params_of(const struct route_local *local)
         .logits_rows_max = count_logits_rows(p),
         .states_max = engine_states_wanted(p->sequences_max),
         .memory_max = p->memory_max,
+        .adapters = (const struct gguf *const *)local->adapters,
+        .adapter_count = count_adapters(local),
     };
     if (local->text && !local->is_encoder) {
         const struct engine_params engine = engine_params_of(local);
@@ -185,8 +205,8 @@ static bool make_plan(const struct route_local *local, struct route_plan *plan, 
     if (local->text && !local->is_encoder) {
         plan->engine_bytes = engine_bytes(&engine, m->vocab_count, m->ctx_tokens, m->kv_pages);
     }
-    plan->round_bytes = os_pages_rounded(m->weights_bytes) + os_pages_rounded(m->kv_bytes) +
-                        os_pages_rounded(m->states_bytes) +
+    plan->round_bytes = os_pages_rounded(m->weights_bytes) + os_pages_rounded(m->adapters_bytes) +
+                        os_pages_rounded(m->kv_bytes) + os_pages_rounded(m->states_bytes) +
                         os_pages_rounded(m->scratch_bytes + m->table_bytes) - m->total_bytes;
     plan->total_bytes =
         plan->process_bytes + plan->engine_bytes + m->total_bytes + plan->round_bytes;
@@ -235,6 +255,12 @@ static bool open_engine(struct route_local *local, struct err *err)
         local->embed = make_embed(local, err);
         return local->embed != NULL;
     }
+    for (size_t i = 0; i < count_adapters(local); i++) {
+        local->engine_adapters[i].scale = p->adapters->items[i].scale;
+        if (!engine_adapter_identity(local->adapters[i], &local->engine_adapters[i].digest, err)) {
+            return false;
+        }
+    }
     if (!describe(local, err)) {
         return false;
     }
@@ -253,9 +279,7 @@ static bool open_parts(struct route_local *local,
                        struct err *err)
 {
     const bool model_only = local->params.model_only;
-    local->gguf = gguf_open(local->path, err);
-    local->is_encoder = local->gguf && model_is_encoder(local->gguf);
-    return local->gguf && (model_only || open_words(local, err)) &&
+    return open_files(local, err) && (model_only || open_words(local, err)) &&
            open_weights(local, progress, progress_arg, err) &&
            (model_only || open_engine(local, err));
 }
@@ -310,9 +334,7 @@ bool route_local_plan(const struct route_local_params *params, struct route_plan
     if (!local) {
         return false;
     }
-    local->gguf = gguf_open(local->path, err);
-    local->is_encoder = local->gguf && model_is_encoder(local->gguf);
-    bool ok = local->gguf && (params->model_only || open_words(local, err)) &&
+    bool ok = open_files(local, err) && (params->model_only || open_words(local, err)) &&
               make_plan(local, plan, err);
     route_local_close(local);
     return ok || fail_path(params, err);
@@ -332,6 +354,9 @@ void route_local_close(struct route_local *local)
     chat_close(local->chat);
     text_close(local->text);
     gguf_close(local->gguf);
+    for (size_t i = 0; i < MODEL_ADAPTERS_MAX; i++) {
+        gguf_close(local->adapters[i]);
+    }
     mem_free(local->chat_template_file);
     buf_deinit(&local->record_head);
     mem_free(local->path);

@@ -19,6 +19,7 @@
 #include "engine/engine.h"
 #include "gguf/gguf.h"
 #include "model/model.h"
+#include "route/adapters.h"
 #include "tensor/cpu.h"
 #include "tensor/kernels.h"
 #include "text/text.h"
@@ -26,11 +27,12 @@
 struct route_local;
 
 struct route_local_params {
-    const char *path;               /* of the GGUF file, or of any part of a split one */
-    const char *chat_template_file; /* overrides the model's own; NULL */
-    struct pool *pool;              /* borrowed compute pool to share; NULL: an own one */
-    uint32_t threads;               /* of an own pool; 0: os_cpu_cores() */
-    enum cpu_level cpu_level;       /* as detected, or lower */
+    const char *path;                      /* of the GGUF file, or of any part of a split one */
+    const char *chat_template_file;        /* overrides the model's own; NULL */
+    const struct route_adapters *adapters; /* borrowed; NULL: none */
+    struct pool *pool;                     /* borrowed compute pool to share; NULL: an own one */
+    uint32_t threads;                      /* of an own pool; 0: os_cpu_cores() */
+    enum cpu_level cpu_level;              /* as detected, or lower */
     enum kv_type kv_type;
     uint32_t ctx_tokens;     /* longest sequence; 0: the model's own, less if memory is short */
     uint32_t kv_tokens;      /* cache shared by all sequences; 0: as model_params says */

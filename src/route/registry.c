@@ -438,6 +438,8 @@ static bool add_model(struct route_registry *registry, const struct route_model 
         add_name(registry, id, model->path, model->when != ROUTE_AT_START, err);
     if (name) {
         name->is_quiet = model->when == ROUTE_UNLISTED;
+        name->file->params.adapters =
+            model->adapters ? model->adapters : name->file->params.adapters;
     }
     if (!name || model->when != ROUTE_AT_START || name->file->is_awaited) {
         return name != NULL;

@@ -31,7 +31,8 @@ enum route_state { ROUTE_UNLOADED, ROUTE_LOADING, ROUTE_READY, ROUTE_FAILED };
 
 struct route_model {
     const char *path;
-    const char *id; /* NULL: the file name without .gguf and shard suffix */
+    const struct route_adapters *adapters; /* borrowed while the registry lives; NULL: none */
+    const char *id;                        /* NULL: the file name without .gguf and shard suffix */
     enum route_when {
         ROUTE_AT_START,
         ROUTE_ON_DEMAND, /* loaded when it is asked for */

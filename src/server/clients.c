@@ -2,6 +2,7 @@
 
 #include "api/anthropic.h"
 #include "api/llama.h"
+#include "api/lora.h"
 #include "api/ollama.h"
 #include "api/openai.h"
 #include "server/calls.h"
@@ -35,8 +36,9 @@ const struct server_client *server_client_of(const struct server_exchange *excha
     };
     static const struct server_client openai = {"/", NULL, plain_status, openai_error};
     static const struct server_client llama = {"/", NULL, plain_status, api_llama_error};
-    static const char *const native[] = {"/completion", "/completions",    "/infill", "/tokenize",
-                                         "/detokenize", "/apply-template", "/props",  "/slots"};
+    static const char *const native[] = {"/completion", "/completions", "/infill",
+                                         "/tokenize",   "/detokenize",  "/apply-template",
+                                         "/props",      "/slots",       "/lora-adapters"};
     for (size_t i = 0; i < sizeof native / sizeof *native; i++) {
         struct str rest = path;
         if (str_eat(&rest, str_of(native[i])) && (rest.len == 0 || rest.ptr[0] == '/')) {
@@ -203,6 +205,16 @@ enum server_step server_llama_props(struct server_exchange *exchange)
 enum server_step server_llama_slots(struct server_exchange *exchange)
 {
     return server_call(exchange, api_llama_slots);
+}
+
+enum server_step server_llama_adapters(struct server_exchange *exchange)
+{
+    return server_call(exchange, api_lora_list);
+}
+
+enum server_step server_llama_set_adapters(struct server_exchange *exchange)
+{
+    return server_call(exchange, api_lora_set);
 }
 
 enum server_step server_llama_fixed(struct server_exchange *exchange)

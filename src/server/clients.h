@@ -33,6 +33,8 @@ enum server_step server_llama_detokenize(struct server_exchange *exchange);
 enum server_step server_llama_template(struct server_exchange *exchange);
 enum server_step server_llama_props(struct server_exchange *exchange);
 enum server_step server_llama_slots(struct server_exchange *exchange);
+enum server_step server_llama_adapters(struct server_exchange *exchange);
+enum server_step server_llama_set_adapters(struct server_exchange *exchange);
 enum server_step server_llama_fixed(struct server_exchange *exchange);
 
 enum server_step server_ollama_chat(struct server_exchange *exchange);

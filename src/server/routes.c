@@ -114,6 +114,10 @@ const struct server_route server_routes[] = {
     {"GET", "/slots", SERVER_ROLE_OPERATOR, 0, server_llama_slots, "how many sequences run"},
     {"POST", "/slots/{id}", SERVER_ROLE_OPERATOR, SERVER_BODY_SETTING, server_llama_fixed,
      "refused: the cache keeps prompts by itself"},
+    {"GET", "/lora-adapters", SERVER_ROLE_INFERENCE, 0, server_llama_adapters,
+     "the adapters of the model, and how much they change it"},
+    {"POST", "/lora-adapters", SERVER_ROLE_OPERATOR, CALL_BYTES_MAX, server_llama_set_adapters,
+     "sets that for requests that do not say"},
     /* Anthropic's */
     {"POST", "/v1/messages", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING, server_anthropic_messages,
      "answers a conversation, as Anthropic's API has it"},

@@ -25,6 +25,7 @@ struct server_list {
 struct server_settings {
     struct server_list model; /* PATH or PATH=ID */
     struct str alias;
+    struct server_list lora; /* FILE or FILE=SCALE */
     struct server_list models_dir;
     double keep_alive;
     struct str host;

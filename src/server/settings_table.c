@@ -38,6 +38,7 @@ const struct server_setting server_setting_table[] = {
     /* models */
     LIST(model, "PATH[=ID]", "serve this GGUF file, under ID instead of its file name"),
     TEXT(alias, "", "ID", "the id of the one model that is served"),
+    LIST(lora, "FILE[=SCALE]", "a LoRA adapter of the one model; may be given several times"),
     LIST(models_dir, "FOLDER", "serve each GGUF file in it too, loaded when it is asked for"),
     SECONDS(keep_alive, -1, 1000000000, "-1",
             "that a model nobody uses stays loaded, unless a request says; -1: for ever"),
