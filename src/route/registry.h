@@ -31,13 +31,13 @@ enum route_state { ROUTE_UNLOADED, ROUTE_LOADING, ROUTE_READY, ROUTE_FAILED };
 
 struct route_model {
     const char *path;
-    const struct route_adapters *adapters; /* borrowed while the registry lives; NULL: none */
-    const char *id;                        /* NULL: the file name without .gguf and shard suffix */
+    const char *id; /* NULL: the file name without .gguf and shard suffix */
     enum route_when {
         ROUTE_AT_START,
         ROUTE_ON_DEMAND, /* loaded when it is asked for */
         ROUTE_UNLISTED   /* the same, and in no list before that */
     } when;
+    const struct route_adapters *adapters; /* borrowed while the registry lives; NULL: none */
 };
 
 enum { ROUTE_KEEP_FOREVER = -1 };

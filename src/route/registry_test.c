@@ -88,8 +88,8 @@ static struct route_use *begin_use(struct route_registry *registry, const char *
 
 static void models_are_found_by_their_ids_only(void **state)
 {
-    const struct route_model models[] = {{model_path, NULL, false},
-                                         {model_path, "team/tiny:1", false}};
+    const struct route_model models[] = {{.path = model_path},
+                                         {.path = model_path, .id = "team/tiny:1"}};
     struct route_registry_params params = params_of(models, 2);
     struct err err = {0};
     atomic_int news = 0;
@@ -124,8 +124,8 @@ static void models_are_found_by_their_ids_only(void **state)
 
 static void what_cannot_be_served_is_refused_at_once(void **state)
 {
-    const struct route_model twice[] = {{model_path, NULL, false}, {model_path, NULL, false}};
-    const struct route_model missing = {"/nonexistent.gguf", NULL, false};
+    const struct route_model twice[] = {{.path = model_path}, {.path = model_path}};
+    const struct route_model missing = {.path = "/nonexistent.gguf"};
     struct err err = {0};
     struct route_registry_params params = params_of(twice, 2);
     (void)state;
@@ -149,7 +149,7 @@ static void what_cannot_be_served_is_refused_at_once(void **state)
 
 static void a_model_is_loaded_when_it_is_asked_for(void **state)
 {
-    const struct route_model model = {model_path, "tiny", true};
+    const struct route_model model = {.path = model_path, .id = "tiny", .when = ROUTE_ON_DEMAND};
     struct route_registry_params params = params_of(&model, 1);
     struct err err = {0};
     (void)state;
@@ -176,7 +176,7 @@ static void a_model_is_loaded_when_it_is_asked_for(void **state)
 
 static void it_goes_when_its_time_has_come(void **state)
 {
-    const struct route_model model = {model_path, "tiny", true};
+    const struct route_model model = {.path = model_path, .id = "tiny", .when = ROUTE_ON_DEMAND};
     struct route_registry_params params = params_of(&model, 1);
     struct err err = {0};
     struct rusage before, after;
@@ -215,7 +215,7 @@ static void it_goes_when_its_time_has_come(void **state)
 
 static void a_snapshot_outlives_the_unloading(void **state)
 {
-    const struct route_model model = {model_path, "tiny", true};
+    const struct route_model model = {.path = model_path, .id = "tiny", .when = ROUTE_ON_DEMAND};
     struct route_registry_params params = params_of(&model, 1);
     struct err err = {0};
     struct route_entry entry;
@@ -268,7 +268,9 @@ static void *ask_for_it(void *arg)
 
 static void a_hundred_wait_for_one_load(void **state)
 {
-    const struct route_model models[] = {{model_path, "one", true}, {model_path, "two", true}};
+    const struct route_model models[] = {
+        {.path = model_path, .id = "one", .when = ROUTE_ON_DEMAND},
+        {.path = model_path, .id = "two", .when = ROUTE_ON_DEMAND}};
     struct route_registry_params params = params_of(models, 2);
     pthread_t threads[WAITERS];
     atomic_int news = 0;
@@ -292,8 +294,10 @@ static void a_hundred_wait_for_one_load(void **state)
 static void loads_and_unloads_under_a_crowd(void **state)
 {
     enum { THREADS = 8, ROUNDS = 20 };
-    const struct route_model models[] = {
-        {model_path, "one", true}, {TEST_DATA "/models/../models/stories260K.gguf", "two", true}};
+    const struct route_model models[] = {{.path = model_path, .id = "one", .when = ROUTE_ON_DEMAND},
+                                         {.path = TEST_DATA "/models/../models/stories260K.gguf",
+                                          .id = "two",
+                                          .when = ROUTE_ON_DEMAND}};
     struct route_registry_params params = params_of(models, 2);
     pthread_t threads[THREADS];
     struct err err = {0};
@@ -334,8 +338,9 @@ static void idle_models_make_room(void **state)
     static const char *const paths[] = {TEST_DATA "/models/stories260K.gguf",
                                         TEST_DATA "/../data/models/stories260K.gguf",
                                         TEST_DATA "/models/../models/stories260K.gguf"};
-    const struct route_model models[] = {
-        {paths[0], "a", true}, {paths[1], "b", true}, {paths[2], "c", true}};
+    const struct route_model models[] = {{.path = paths[0], .id = "a", .when = ROUTE_ON_DEMAND},
+                                         {.path = paths[1], .id = "b", .when = ROUTE_ON_DEMAND},
+                                         {.path = paths[2], .id = "c", .when = ROUTE_ON_DEMAND}};
     struct route_registry_params params = params_of(models, 3);
     struct err err = {0};
     (void)state;
@@ -371,7 +376,7 @@ static void idle_models_make_room(void **state)
 
 static void names_are_added_and_removed(void **state)
 {
-    const struct route_model model = {model_path, "tiny", true};
+    const struct route_model model = {.path = model_path, .id = "tiny", .when = ROUTE_ON_DEMAND};
     struct route_registry_params params = params_of(&model, 1);
     struct err err = {0};
     struct route_entry entry;
