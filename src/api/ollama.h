@@ -54,8 +54,7 @@ bool api_ollama_duration(struct str text, int64_t *ns);
 
 /* GET /api/version, /api/tags, /api/ps. */
 void api_ollama_version(struct buf *out);
-bool api_ollama_tags(struct route_registry *registry, struct buf *out, struct err *err);
-bool api_ollama_ps(struct route_registry *registry, struct buf *out, struct err *err);
+api_call_fn api_ollama_tags, api_ollama_ps;
 
 /* "details":{..} of a model; a time as a string. */
 void api_ollama_details(const struct route_entry *entry, struct buf *out);

@@ -2,9 +2,13 @@
 #include <openssl/evp.h>
 #include <stdio.h>
 
+#include "api/digests.h"
 #include "api/ollama.h"
 #include "base/clock.h"
 #include "base/json.h"
+
+/* How long an answer waits for the digests of small files, all together. */
+#define DIGEST_WAIT_NS 250000000ll
 
 /* The far end that Ollama writes for a model that stays loaded. */
 static const char never[] = "2318-01-01T00:00:00Z";
@@ -34,8 +38,8 @@ void api_ollama_time(int64_t seconds, struct buf *out)
 }
 
 /* Names the file behind a model without reading its gigabytes: where it is, how large, from when.
- * Another file has another digest, and so has a file that was replaced. */
-static void add_digest(const struct route_entry *entry, struct buf *out)
+ * Another file has another identity, and so has a file that was replaced. */
+static void add_identity(const struct route_entry *entry, struct buf *out)
 {
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned len = 0;
@@ -47,11 +51,25 @@ static void add_digest(const struct route_entry *entry, struct buf *out)
         out->failed = true;
     }
     buf_deinit(&what);
-    buf_add_char(out, '"');
     for (unsigned i = 0; i < len; i++) {
         buf_add_format(out, "%02x", digest[i]);
     }
-    buf_add_char(out, '"');
+}
+
+/* "digest":HEX, and in "hearth" what it is of: the file's bytes ("sha256"), or, while those are
+ * still being read, its place, size and time ("identity"). */
+static void add_digest(struct api_call *call, const struct route_entry *entry, int64_t deadline_ns,
+                       struct buf *out)
+{
+    char hex[API_DIGEST_HEX + 1];
+    bool is_known = api_digests_get(call->keep->digests, entry->path, deadline_ns, hex);
+    buf_add_text(out, "\"digest\":\"");
+    if (is_known) {
+        buf_add_text(out, hex);
+    } else {
+        add_identity(entry, out);
+    }
+    buf_add_format(out, "\",\"hearth\":{\"digest\":\"%s\"}", is_known ? "sha256" : "identity");
 }
 
 /* "5.2M", "7.6B" */
@@ -92,29 +110,33 @@ void api_ollama_details(const struct route_entry *entry, struct buf *out)
 }
 
 /* {"name":..,"model":..,"size":..,"digest":..,"details":{..}  without the closing brace */
-static void add_model(const struct route_entry *entry, uint64_t size, struct buf *out)
+static void add_model(struct api_call *call, const struct route_entry *entry, uint64_t size,
+                      int64_t deadline_ns)
 {
+    struct buf *out = &call->out;
     buf_add_text(out, "{\"name\":");
     add_name(entry->id, out);
     buf_add_text(out, ",\"model\":");
     add_name(entry->id, out);
-    buf_add_format(out, ",\"size\":%llu,\"digest\":", (unsigned long long)size);
-    add_digest(entry, out);
+    buf_add_format(out, ",\"size\":%llu,", (unsigned long long)size);
+    add_digest(call, entry, deadline_ns, out);
     buf_add_char(out, ',');
     api_ollama_details(entry, out);
 }
 
-bool api_ollama_tags(struct route_registry *registry, struct buf *out, struct err *err)
+bool api_ollama_tags(struct api_call *call, struct err *err)
 {
+    const int64_t deadline_ns = clock_now_ns() + DIGEST_WAIT_NS;
+    struct buf *out = &call->out;
     struct route_list list;
-    if (!route_registry_list(registry, &list, err)) {
+    if (!route_registry_list(call->registry, &list, err)) {
         return false;
     }
     buf_add_text(out, "{\"models\":[");
     for (size_t i = 0; i < list.count; i++) {
         const struct route_entry *entry = &list.entries[i];
         buf_add_text(out, i ? "," : "");
-        add_model(entry, entry->file_bytes, out);
+        add_model(call, entry, entry->file_bytes, deadline_ns);
         buf_add_text(out, ",\"modified_at\":");
         api_ollama_time(entry->created_s, out);
         buf_add_char(out, '}');
@@ -124,11 +146,13 @@ bool api_ollama_tags(struct route_registry *registry, struct buf *out, struct er
     return true;
 }
 
-bool api_ollama_ps(struct route_registry *registry, struct buf *out, struct err *err)
+bool api_ollama_ps(struct api_call *call, struct err *err)
 {
+    const int64_t deadline_ns = clock_now_ns() + DIGEST_WAIT_NS;
+    struct buf *out = &call->out;
     bool any = false;
     struct route_list list;
-    if (!route_registry_list(registry, &list, err)) {
+    if (!route_registry_list(call->registry, &list, err)) {
         return false;
     }
     buf_add_text(out, "{\"models\":[");
@@ -139,7 +163,8 @@ bool api_ollama_ps(struct route_registry *registry, struct buf *out, struct err 
         }
         buf_add_text(out, any ? "," : "");
         any = true;
-        add_model(entry, model_plan_of(route_local_model(entry->local))->total_bytes, out);
+        add_model(call, entry, model_plan_of(route_local_model(entry->local))->total_bytes,
+                  deadline_ns);
         buf_add_text(out, ",\"expires_at\":");
         if (entry->expires_ms == INT64_MAX) {
             buf_add_format(out, "\"%s\"", never);

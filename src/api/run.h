@@ -26,10 +26,11 @@
 
 /* Where what shall survive the process is kept. */
 struct api_keep {
-    struct store *store;      /* NULL: nowhere, because of `lack` */
-    const char *lack;         /* "--data-dir is none" */
-    const char *blobs_folder; /* of uploaded model files; NULL: nowhere, for the same reason */
-    uint64_t days;            /* that answers are kept; 0: until they are deleted */
+    struct store *store;         /* NULL: nowhere, because of `lack` */
+    const char *lack;            /* "--data-dir is none" */
+    const char *blobs_folder;    /* of uploaded model files; NULL: nowhere, for the same reason */
+    struct api_digests *digests; /* of model files */
+    uint64_t days;               /* that answers are kept; 0: until they are deleted */
 };
 
 /* For whom a run is, and who is told of its events. */

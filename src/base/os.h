@@ -104,6 +104,9 @@ size_t os_cpu_cores(void);      /* physical cores among them; the default thread
 void os_cpu_name(char out[96]); /* "AMD EPYC ..." or "unknown" */
 size_t os_fd_count(void);       /* open descriptors of this process; 0 if unknown */
 
+/* The calling thread works from now on only when no other has anything to do, or nearly so. */
+void os_thread_yield_to_others(void);
+
 /* Random bytes from the kernel; aborts if it has none. */
 void os_random(void *out, size_t len);
 

@@ -297,3 +297,10 @@ void os_random(void *out, size_t len)
         len -= (size_t)n;
     }
 }
+
+/* Priorities of setpriority are a thread's own on Linux, where 0 is the caller. A refusal (there is
+ * none for lowering) would leave it as it is. */
+void os_thread_yield_to_others(void)
+{
+    setpriority(PRIO_PROCESS, 0, 19);
+}

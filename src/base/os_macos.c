@@ -3,6 +3,8 @@
 #include <mach-o/dyld.h>
 #include <mach/mach.h>
 #include <malloc/malloc.h>
+#include <pthread.h>
+#include <pthread/qos.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -149,4 +151,9 @@ size_t os_fd_count(void)
 void os_random(void *out, size_t len)
 {
     arc4random_buf(out, len);
+}
+
+void os_thread_yield_to_others(void)
+{
+    pthread_set_qos_class_self_np(QOS_CLASS_BACKGROUND, 0);
 }

@@ -106,20 +106,12 @@ enum server_step server_ollama_generate(struct server_exchange *exchange)
 
 enum server_step server_ollama_tags(struct server_exchange *exchange)
 {
-    struct err failure;
-    if (!api_ollama_tags(exchange->server->registry, &exchange->reply.body, &failure)) {
-        return server_exchange_fail(exchange, &failure);
-    }
-    return reply_json(exchange);
+    return server_call(exchange, api_ollama_tags);
 }
 
 enum server_step server_ollama_ps(struct server_exchange *exchange)
 {
-    struct err failure;
-    if (!api_ollama_ps(exchange->server->registry, &exchange->reply.body, &failure)) {
-        return server_exchange_fail(exchange, &failure);
-    }
-    return reply_json(exchange);
+    return server_call(exchange, api_ollama_ps);
 }
 
 enum server_step server_ollama_show(struct server_exchange *exchange)

@@ -134,8 +134,13 @@ const struct server_route server_routes[] = {
      "answers a conversation, as Ollama has it"},
     {"POST", "/api/generate", SERVER_ROLE_INFERENCE, SERVER_BODY_SETTING, server_ollama_generate,
      "answers a prompt, as Ollama has it"},
-    {"GET", "/api/tags", SERVER_ROLE_INFERENCE, 0, server_ollama_tags, "the served models"},
-    {"GET", "/api/ps", SERVER_ROLE_INFERENCE, 0, server_ollama_ps, "the loaded models"},
+    {"GET", "/api/tags", SERVER_ROLE_INFERENCE, 0, server_ollama_tags,
+     "the served models; `digest` is the SHA-256 of the file (of a split one, of its parts one "
+     "behind the other); while a large file is still being read it names path, size and time "
+     "instead, and "
+     "`hearth.digest` says which: `sha256` or `identity`"},
+    {"GET", "/api/ps", SERVER_ROLE_INFERENCE, 0, server_ollama_ps,
+     "the loaded models; `digest` as in /api/tags"},
     {"POST", "/api/show", SERVER_ROLE_INFERENCE, SHOW_BYTES_MAX, server_ollama_show,
      "what is known of a model"},
     {"GET", "/api/version", SERVER_ROLE_INFERENCE, 0, server_ollama_version, "the version"},

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <sys/resource.h>
 
+#include "api/digests.h"
 #include "api/responses.h"
 #include "base/clock.h"
 #include "base/mem.h"
@@ -126,7 +127,10 @@ struct server *server_create(const struct server_params *params, struct err *err
 bool server_start(struct server *server, struct err *err)
 {
     struct store *store = server->params.keep.store;
-    server->workers = server_workers_create(server->params.worker_count, err);
+    server->params.keep.digests = api_digests_create(store, err);
+    server->workers = !server->params.keep.digests
+                          ? NULL
+                          : server_workers_create(server->params.worker_count, err);
     server->sessions = server->workers ? server_sessions_create(server, err) : NULL;
     server->backgrounds = server->sessions ? server_backgrounds_create(server, err) : NULL;
     server->batches = server->backgrounds ? server_batches_create(server, err) : NULL;
@@ -179,6 +183,7 @@ void server_destroy(struct server *server)
     server_batches_destroy(server->batches);
     server_workers_destroy(server->workers);
     server_backgrounds_destroy(server->backgrounds);
+    api_digests_destroy(server->params.keep.digests);
     server_front_destroy(server->front);
     server_tls_destroy(server->tls);
     server_access_destroy(server->access);

@@ -35,8 +35,9 @@ enum store_kind {
     STORE_ITEM,
     STORE_FILE, /* content: its bytes */
     STORE_BATCH,
-    STORE_LINE, /* the answer to a line of a batch; parent: the batch */
-    STORE_MODEL /* a name that was made of another model; of no tenant */
+    STORE_LINE,  /* the answer to a line of a batch; parent: the batch */
+    STORE_MODEL, /* a name that was made of another model; of no tenant */
+    STORE_DIGEST /* of a model file; id: its path; of no tenant */
 };
 
 struct store_object {

@@ -254,7 +254,11 @@ test('models: list, ps, show, version, root', async () => {
   const { models } = await client.list();
   assert.deepEqual(models.map((entry) => [entry.name, entry.model]), [[`${model}:latest`, `${model}:latest`]]);
   const [entry] = models;
-  assert.match(entry.digest, /^[0-9a-f]{64}$/);
+  const file = readFileSync(modelFile);
+  assert.equal(entry.digest, createHash('sha256').update(file).digest('hex'));
+  assert.equal(entry.size, file.length);
+  const [plain] = (await (await fetch(`${server.url}/api/tags`)).json()).models;
+  assert.deepEqual([plain.digest, plain.hearth], [entry.digest, { digest: 'sha256' }]);
   assert.ok(entry.size > 1e6 && Date.parse(entry.modified_at) > 0);
   const { details } = entry;
   assert.equal(details.format, 'gguf');
