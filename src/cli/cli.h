@@ -21,6 +21,7 @@ int cli_doctor(int argc, char **argv);
 int cli_embed(int argc, char **argv);
 int cli_eval(int argc, char **argv);
 int cli_list(int argc, char **argv);
+int cli_lora(int argc, char **argv);
 int cli_plan(int argc, char **argv);
 int cli_convert(int argc, char **argv);
 int cli_imatrix(int argc, char **argv);

@@ -20,6 +20,7 @@ static const struct command {
     {"eval", cli_eval, "the logits of token ids, for people who debug models"},
     {"imatrix", cli_imatrix, "which weights matter, by a text: for quantize"},
     {"list", cli_list, "the models that serve and run find by name"},
+    {"lora", cli_lora, "what is in a LoRA adapter, and a model with some written anew"},
     {"plan", cli_plan, "the memory that serving a model would take here"},
     {"perplexity", cli_perplexity, "how well a model foretells a text"},
     {"quantize", cli_quantize, "write a model again with its weights in another type"},

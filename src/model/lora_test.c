@@ -9,6 +9,7 @@
 #include "base/size.h"
 #include "gguf/test_image.h"
 #include "model/lora.h"
+#include "model/lora_export.h"
 
 /* ---- models with adapters ---- */
 
@@ -86,7 +87,43 @@ static json_t *open_golden(const char *name)
     return root;
 }
 
-static void check_golden(const char *name, enum cpu_level level, double error_max)
+/* The model's file with the adapters in it, opened as any other. */
+static struct fixture open_exported(const char *model, const char *const *names,
+                                    const float *scales, size_t count)
+{
+    char path[512], file[128];
+    struct err err = {0};
+    struct gguf *adapters[MODEL_ADAPTERS_MAX];
+    const struct model_params params = fixture_params();
+    const char *merged = image_path("merged.gguf");
+    for (size_t i = 0; i < count; i++) {
+        adapters[i] = open_adapter(names[i]);
+    }
+    snprintf(file, sizeof file, "%s.gguf", model);
+    struct gguf *base = gguf_open(fixture_path(path, file), &err);
+    const struct model_lora_export how = {.model = base,
+                                          .adapters = (const struct gguf *const *)adapters,
+                                          .scales = scales,
+                                          .count = count,
+                                          .pool = pool_create(2, &err)};
+    assert_non_null(base);
+    assert_non_null(how.pool);
+    assert_false(model_lora_export(&how, path, &err)); /* over itself */
+    assert_int_equal(err.code, ERR_INVALID);
+    if (!model_lora_export(&how, merged, &err)) {
+        fail_msg("%s", err.text);
+    }
+    struct fixture f = fixture_open(merged, &params, 2);
+    unlink(merged);
+    pool_destroy(how.pool);
+    gguf_close(base);
+    for (size_t i = 0; i < count; i++) {
+        gguf_close(adapters[i]);
+    }
+    return f;
+}
+
+static void check_golden(const char *name, enum cpu_level level, bool is_exported, double error_max)
 {
     const char *names[MODEL_ADAPTERS_MAX];
     float scales[MODEL_ADAPTERS_MAX];
@@ -105,10 +142,11 @@ static void check_golden(const char *name, enum cpu_level level, double error_ma
     }
     struct model_params params = fixture_params();
     params.cpu_level = level;
-    struct fixture f =
-        open_adapted(json_string_value(json_object_get(root, "model")), names, count, params, 2);
-    assert_int_equal(model_info(f.model)->adapter_count, count);
-    float *logits = logits_of(&f, scales, ids, length, 16);
+    const char *model = json_string_value(json_object_get(root, "model"));
+    struct fixture f = is_exported ? open_exported(model, names, scales, count)
+                                   : open_adapted(model, names, count, params, 2);
+    assert_int_equal(model_info(f.model)->adapter_count, is_exported ? 0 : count);
+    float *logits = logits_of(&f, is_exported ? NULL : scales, ids, length, 16);
     double worst = 0;
     positions = json_object_get(root, "positions");
     for (size_t i = 0; i < json_array_size(positions); i++) {
@@ -135,11 +173,13 @@ static void test_goldens(void **state)
                                         "deepseek2-latent"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        check_golden(names[i], CPU_REFERENCE, 5e-6);
-        check_golden(names[i], cpu_level_detect(), 5e-6);
+        check_golden(names[i], CPU_REFERENCE, false, 5e-6);
+        check_golden(names[i], cpu_level_detect(), false, 5e-6);
+        check_golden(names[i], cpu_level_detect(), true, 5e-6);
     }
-    check_golden("llama-quantized", CPU_REFERENCE, 0.02); /* int8 activations */
-    check_golden("llama-quantized", cpu_level_detect(), 0.02);
+    check_golden("llama-quantized", CPU_REFERENCE, false, 0.02); /* int8 activations */
+    check_golden("llama-quantized", cpu_level_detect(), false, 0.02);
+    check_golden("llama-quantized", cpu_level_detect(), true, 0.03); /* and weights, anew */
 }
 
 /* ---- a batch ---- */
@@ -427,7 +467,7 @@ int main(void)
         cmocka_unit_test(test_goldens),
         cmocka_unit_test(test_batch),
         cmocka_unit_test(test_plan),
-        cmocka_unit_test_setup_teardown(test_lies, image_setup, image_teardown),
+        cmocka_unit_test(test_lies),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, image_setup, image_teardown);
 }

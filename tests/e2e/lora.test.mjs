@@ -1,6 +1,9 @@
 // LoRA adapters of a served model: the field of requests, the routes, and what the start refuses.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { post, run, serve } from './hearth.mjs';
 
@@ -131,4 +134,26 @@ test('the command line has them as well', async () => {
     assert.match(got.stderr, pattern, args.join(' '));
     assert.equal(got.status, code, got.stderr);
   }
+});
+
+test('hearth lora shows an adapter and writes a model with it', async () => {
+  const shown = await run(['lora', 'show', A]);
+  assert.equal(shown.status, 0, shown.stderr);
+  assert.match(shown.stdout, /architecture +llama\nalpha +2\n/);
+  assert.match(shown.stdout, /blk\.0\.attn_q\.weight +rank +2 +64 x 64 +F16/);
+  const folder = mkdtempSync(path.join(tmpdir(), 'hearth-lora-'));
+  const merged = path.join(folder, 'merged.gguf');
+  const ask = async (...args) => (await run(['eval', ...args, '--tokens', '1,403,407', '--json'])).stdout;
+  const made = await run(['lora', 'export', MODEL, '--lora', `${A}=0.5`, '--lora', B, '-o', merged]);
+  assert.equal(made.status, 0, made.stderr);
+  const numbers = (value) => value.match(/-?\d+(\.\d+)?(e[-+]?\d+)?/g).map(Number);
+  const want = numbers(await ask(MODEL, '--lora', `${A}=0.5`, '--lora', B));
+  const got = numbers(await ask(merged));
+  assert.equal(got.length, want.length);
+  assert.ok(got.every((value, i) => Math.abs(value - want[i]) < 1e-3));
+  for (const args of [['export', MODEL, '-o', merged], ['export', MODEL, '--lora', A], ['show'], ['make', A]]) {
+    assert.equal((await run(['lora', ...args])).status, 2, args.join(' '));
+  }
+  assert.equal((await run(['lora', 'show', MODEL])).status, 3);
+  rmSync(folder, { recursive: true });
 });
