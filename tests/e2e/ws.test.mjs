@@ -442,7 +442,7 @@ test('pings keep a quiet connection; without pongs, or without requests for long
 });
 
 test('SIGTERM lets requests end, refuses new ones, then closes', async () => {
-  const own = await serve(['--parallel', '1']);
+  const own = await serve(['--parallel', '1', '--grace', String(10 * slow)]);
   const client = await connect(own).opened;
   const quiet = await connect(own).opened;
   const ids = Array.from({ length: 8 }, (_, i) => `r${i}`);
