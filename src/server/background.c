@@ -42,8 +42,8 @@ struct reader {
 struct server_backgrounds {
     struct server *server;
     struct server_workers *driver; /* one thread */
-    atomic_bool stopping;
-    pthread_mutex_t lock; /* first */
+    atomic_bool stopping;          /* set under the lock: no job is added afterwards */
+    pthread_mutex_t lock;          /* first, and adding jobs */
     struct background *first;
 };
 
@@ -170,18 +170,22 @@ static void work(void *arg)
 static void drive(void *arg)
 {
     struct background *background = arg;
-    if (atomic_load(&background->all->stopping) || atomic_exchange(&background->is_queued, true)) {
-        return;
+    struct server_backgrounds *all = background->all;
+    pthread_mutex_lock(&all->lock);
+    if (!atomic_load(&all->stopping) && !atomic_exchange(&background->is_queued, true)) {
+        atomic_fetch_add(&background->refs, 1);
+        background->job = (struct server_job){.run = work, .arg = background};
+        server_workers_add(all->driver, &background->job);
     }
-    atomic_fetch_add(&background->refs, 1);
-    background->job = (struct server_job){.run = work, .arg = background};
-    server_workers_add(background->all->driver, &background->job);
+    pthread_mutex_unlock(&all->lock);
 }
 
 void server_backgrounds_stop(struct server_backgrounds *all)
 {
     if (all) {
+        pthread_mutex_lock(&all->lock);
         atomic_store(&all->stopping, true);
+        pthread_mutex_unlock(&all->lock);
         server_workers_destroy(all->driver);
         all->driver = NULL;
         for (struct background *at = all->first; at; at = at->next) {

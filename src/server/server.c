@@ -180,8 +180,8 @@ void server_destroy(struct server *server)
     server_http_stop(server);
     server_sessions_destroy(server->sessions);
     server_backgrounds_stop(server->backgrounds);
+    server_workers_destroy(server->workers); /* after the calls that were left in its queue */
     server_batches_destroy(server->batches);
-    server_workers_destroy(server->workers);
     server_backgrounds_destroy(server->backgrounds);
     api_digests_destroy(server->params.keep.digests);
     server_front_destroy(server->front);

@@ -190,6 +190,23 @@ test('a batch goes on after a kill, and answers no line twice', async () => {
   rmSync(data, { recursive: true, force: true });
 });
 
+test('a stop amid background answers, batches and calls about them is clean', async () => {
+  const data = mkdtempSync(path.join(os.tmpdir(), 'hearth-batches-'));
+  for (let round = 0; round < 4; round++) {
+    const own = await serve(['--data-dir', data, '--grace', '0', '--parallel', '4']);
+    const mine = clientOf(own);
+    const story = { model, input: 'Tell me a story.', logit_bias: {}, max_output_tokens: 700, background: true };
+    const batch = await start([line('a', chat('a', { max_tokens: 200 })), line('b', chat('b'))], undefined, mine);
+    const stories = await Promise.all(Array.from({ length: 3 }, () => mine.responses.create(story)));
+    const ends = Promise.allSettled([...stories.map(({ id }) => mine.responses.cancel(id)),
+      ...Array.from({ length: 24 }, () => mine.batches.cancel(batch.id))]); // answered, refused or cut
+    await sleep(round * 5);
+    assert.deepEqual(await own.stop(), { status: 0, signal: null });
+    await ends;
+  }
+  rmSync(data, { recursive: true });
+});
+
 test('keys do not see each other', async () => {
   const shared = await serve(['--api-key', 'ann', '--api-key', 'bob']);
   const [ann, bob] = [clientOf(shared, 'ann'), clientOf(shared, 'bob')];
