@@ -25,6 +25,7 @@ int cli_lora(int argc, char **argv);
 int cli_plan(int argc, char **argv);
 int cli_convert(int argc, char **argv);
 int cli_imatrix(int argc, char **argv);
+int cli_merge(int argc, char **argv);
 int cli_perplexity(int argc, char **argv);
 int cli_quantize(int argc, char **argv);
 int cli_rerank(int argc, char **argv);

@@ -1,10 +1,10 @@
 /* hearth convert DIR: a checkpoint of Hugging Face's layout as a GGUF file (model/convert.h). */
-#include <signal.h>
 #include <stdio.h>
 
 #include "base/buf.h"
 #include "base/str.h"
 #include "cli/cli.h"
+#include "cli/interrupt.h"
 #include "cli/options.h"
 #include "model/convert.h"
 
@@ -24,20 +24,6 @@ static const struct cli_option rows[] = {
 };
 
 #undef AT
-
-static volatile sig_atomic_t is_interrupted;
-
-static void on_interrupt(int signal_number)
-{
-    (void)signal_number;
-    is_interrupted = 1;
-}
-
-static bool is_cancelled(void *arg)
-{
-    (void)arg;
-    return is_interrupted != 0;
-}
 
 static bool parse_type(const char *name, struct model_convert *how, struct err *err)
 {
@@ -60,13 +46,13 @@ static bool parse_type(const char *name, struct model_convert *how, struct err *
 
 static bool run(const struct options *o, const char *folder, struct err *err)
 {
-    struct sigaction old_int, old_term, action = {.sa_handler = on_interrupt};
+    struct cli_interrupt interrupt;
     struct cli_progress progress;
     struct model_convert how = {.folder = folder,
                                 .out = o->out,
                                 .pre = o->pre,
                                 .progress = cli_show_progress,
-                                .is_cancelled = is_cancelled,
+                                .is_cancelled = cli_is_interrupted,
                                 .arg = &progress};
     struct model_convert_result result = {0};
     struct buf name = {0};
@@ -85,15 +71,11 @@ static bool run(const struct options *o, const char *folder, struct err *err)
         buf_add_char(&name, 0);
         how.out = name.ptr;
     }
-    sigemptyset(&action.sa_mask);
-    is_interrupted = 0;
-    sigaction(SIGINT, &action, &old_int);
-    sigaction(SIGTERM, &action, &old_term);
+    cli_interrupt_watch(&interrupt);
     cli_progress_start(&progress, "convert", 0);
     bool ok = !name.failed && model_convert(&how, &result, err);
     cli_progress_end(&progress);
-    sigaction(SIGINT, &old_int, NULL);
-    sigaction(SIGTERM, &old_term, NULL);
+    cli_interrupt_end(&interrupt);
     if (ok) {
         int n = snprintf(text, sizeof text, "%s: %zu tensors, %.2f MiB read\n",
                          str_quote(quoted, str_of(how.out)), result.tensors,

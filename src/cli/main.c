@@ -21,6 +21,7 @@ static const struct command {
     {"imatrix", cli_imatrix, "which weights matter, by a text: for quantize"},
     {"list", cli_list, "the models that serve and run find by name"},
     {"lora", cli_lora, "what is in a LoRA adapter, and a model with some written anew"},
+    {"merge", cli_merge, "make one model of several of the same shape"},
     {"plan", cli_plan, "the memory that serving a model would take here"},
     {"perplexity", cli_perplexity, "how well a model foretells a text"},
     {"quantize", cli_quantize, "write a model again with its weights in another type"},

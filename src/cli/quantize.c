@@ -1,7 +1,6 @@
 /* hearth quantize IN OUT TYPE: converts the weights of a model (model/quantize.h). */
 #include <getopt.h>
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 
 #include "base/buf.h"
@@ -9,6 +8,7 @@
 #include "base/pool.h"
 #include "base/size.h"
 #include "cli/cli.h"
+#include "cli/interrupt.h"
 #include "cli/options.h"
 #include "gguf/importance.h"
 #include "model/quantize.h"
@@ -28,20 +28,6 @@ static const char help[] =
     "  --threads N   threads that convert; default: the processor's cores\n"
     "  --help        this text\n\n"
     "types:";
-
-static volatile sig_atomic_t is_interrupted;
-
-static void on_interrupt(int signal_number)
-{
-    (void)signal_number;
-    is_interrupted = 1;
-}
-
-static bool is_cancelled(void *arg)
-{
-    (void)arg;
-    return is_interrupted != 0;
-}
 
 struct progress {
     struct cli_progress bar;
@@ -94,19 +80,16 @@ struct request {
 static int run(const struct request *r)
 {
     struct err err = {0};
-    struct sigaction old_int, old_term, action = {.sa_handler = on_interrupt};
+    struct cli_interrupt interrupt;
     struct model_quantize_result result = {0};
     struct progress progress = {0};
     struct model_quantize how = {.target = r->target,
                                  .importance_name = r->imatrix,
                                  .progress = show_progress,
                                  .done = r->is_quiet ? NULL : show_tensor,
-                                 .is_cancelled = is_cancelled,
+                                 .is_cancelled = cli_is_interrupted,
                                  .arg = &progress};
-    sigemptyset(&action.sa_mask);
-    is_interrupted = 0;
-    sigaction(SIGINT, &action, &old_int);
-    sigaction(SIGTERM, &action, &old_term);
+    cli_interrupt_watch(&interrupt);
     struct gguf_importance *importance = r->imatrix ? gguf_importance_open(r->imatrix, &err) : NULL;
     bool ok = !r->imatrix || importance;
     how.importance = importance;
@@ -114,8 +97,7 @@ static int run(const struct request *r)
     cli_progress_start(&progress.bar, "quantize", 0);
     ok = how.pool && model_quantize(r->in, r->out, &how, &result, &err);
     cli_progress_end(&progress.bar);
-    sigaction(SIGINT, &old_int, NULL);
-    sigaction(SIGTERM, &old_term, NULL);
+    cli_interrupt_end(&interrupt);
     if (ok && progress.err.code != ERR_NONE) {
         err = progress.err;
         ok = false;

@@ -6,11 +6,11 @@
 #include "base/os.h"
 #include "gguf/importance.h"
 #include "gguf/writer.h"
+#include "model/rewrite.h"
 #include "tensor/codec.h"
 
 enum {
     CHUNK_ELEMENTS = 4 << 20, /* 16 MiB of floats; a multiple of every block length */
-    ALIGNMENT_KEPT_MAX = 64 << 10,
     QUANTIZATION_VERSION = 2, /* GGML_QNT_VERSION */
 };
 
@@ -51,14 +51,6 @@ static bool plan_tensor(struct quantizer *q, const struct gguf_tensor *tensor, s
     return gguf_writer_add(q->writer, tensor->name, type, tensor->dim_count, tensor->dims, err);
 }
 
-/* What says how the input was stored is not copied. */
-static bool is_copied(const struct gguf_entry *entry, uint32_t alignment)
-{
-    return !str_eq(entry->key, STR("split.no")) && !str_eq(entry->key, STR("split.count")) &&
-           !str_eq(entry->key, STR("split.tensors.count")) &&
-           (!str_eq(entry->key, STR("general.alignment")) || alignment <= ALIGNMENT_KEPT_MAX);
-}
-
 /* The keys that llama-quantize writes. */
 static bool describe_importance(struct quantizer *q, struct err *err)
 {
@@ -75,17 +67,12 @@ static bool describe_importance(struct quantizer *q, struct err *err)
 
 static bool plan(struct quantizer *q, const char *out_path, struct err *err)
 {
-    char quoted[STR_QUOTE_MAX];
     const struct gguf *gguf = q->gguf;
     if (gguf->tensor_count == 0) {
         return err_set(err, ERR_INVALID, "the file has no tensors to convert");
     }
-    for (size_t i = 0; i < gguf->entry_count; i++) {
-        const struct gguf_entry *entry = &gguf->entries[i];
-        if (is_copied(entry, gguf->alignment) &&
-            !gguf_writer_set(q->writer, entry->key, &entry->value, err)) {
-            return false;
-        }
+    if (!model_rewrite_metadata(q->writer, gguf, (struct str){0}, err)) {
+        return false;
     }
     if (q->how->importance && !describe_importance(q, err)) {
         return false;
@@ -100,11 +87,7 @@ static bool plan(struct quantizer *q, const char *out_path, struct err *err)
             return false;
         }
     }
-    uint64_t room = os_disk_available(out_path);
-    return q->bytes_out <= room ||
-           err_set(err, ERR_IO,
-                   "%s needs %" PRIu64 " bytes, but its disk has only %" PRIu64 " left",
-                   str_quote(quoted, str_of(out_path)), q->bytes_out, room);
+    return model_rewrite_room(out_path, q->bytes_out, err);
 }
 
 /* ---- the work ---- */
@@ -215,29 +198,11 @@ static bool write_tensors(struct quantizer *q, struct err *err)
     return ok || err_wrap(err, "%s", str_quote(quoted, str_of(q->gguf->path)));
 }
 
-/* The output must not be a file the input still needs, under whatever name. */
-static bool check_output(const struct gguf *gguf, const char *out_path, struct err *err)
-{
-    char quoted[STR_QUOTE_MAX];
-    struct os_file file;
-    struct err ignored;
-    if (!os_path_exists(out_path) || !os_file_open(&file, out_path, &ignored)) {
-        return true; /* opening it for writing says what is wrong */
-    }
-    bool is_input = false;
-    for (size_t i = 0; i < gguf->shard_count; i++) {
-        is_input |= gguf->shards[i].device == file.device && gguf->shards[i].inode == file.inode;
-    }
-    os_file_close(&file);
-    return !is_input || err_set(err, ERR_INVALID, "%s is the input itself; name another output",
-                                str_quote(quoted, str_of(out_path)));
-}
-
 static bool quantize(struct quantizer *q, const char *in_path, const char *out_path,
                      struct err *err)
 {
     char quoted[STR_QUOTE_MAX];
-    if (!(q->gguf = gguf_open(in_path, err)) || !check_output(q->gguf, out_path, err) ||
+    if (!(q->gguf = gguf_open(in_path, err)) || !model_rewrite_check(q->gguf, out_path, err) ||
         !(q->writer = gguf_writer_create(err))) {
         return false;
     }
