@@ -476,8 +476,8 @@ bool model_merge(const char *out, const struct model_merge *how, struct model_me
     gguf_writer_destroy(g->writer); /* removes what is not complete */
     result->bytes_out = g->bytes_out;
     result->elements = g->elements;
+    result->tensors = ok ? g->sources[0]->tensor_count : 0;
     for (size_t i = 0; i < g->source_count; i++) {
-        result->tensors = ok ? g->sources[0]->tensor_count : 0;
         result->bytes_in += g->sources[i] ? g->sources[i]->tensor_bytes : 0;
         gguf_close(g->sources[i]);
     }
