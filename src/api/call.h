@@ -21,6 +21,9 @@ struct api_query { /* of the URL, decoded */
     struct str name, value;
 };
 
+struct api_call;
+typedef bool api_call_fn(struct api_call *call, struct err *err);
+
 struct api_call {
     struct route_registry *registry;
     const struct api_keep *keep;
@@ -34,9 +37,17 @@ struct api_call {
 
     struct buf out;
     const char *media; /* of `out`; NULL: application/json */
-};
 
-typedef bool api_call_fn(struct api_call *call, struct err *err);
+    /* Set by the endpoint when it returns true: it goes on there, on the one thread for work of
+     * minutes, with what it left in `state`. */
+    api_call_fn *later;
+    void *state;
+
+    /* The caller's. Sends bytes at once, with `media`: from then on the answer is a stream, which
+     * `out` ends, and an error is the endpoint's to write. And whether anybody still waits. */
+    void (*say)(struct api_call *call, struct str bytes);
+    bool (*is_abandoned)(struct api_call *call);
+};
 
 /* ERR_UNSUPPORTED, telling why, when there is no store. */
 struct store *api_call_store(const struct api_call *call, struct err *err);

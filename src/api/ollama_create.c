@@ -8,7 +8,9 @@
  *
  * The one store of the server rather than a file of its own: both have to survive a crash after the
  * answer, and the store does. Uploaded files lie in a folder beside it, each under its digest; they
- * go with the last name that uses them. No other file is ever deleted. */
+ * go with the last name that uses them, and so do those that `quantize` writes there. No other file
+ * is ever deleted. */
+#include <limits.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,8 +21,11 @@
 #include "base/mem.h"
 #include "base/os.h"
 #include "base/os_private.h"
+#include "route/quantize.h"
 
 enum { NAME_MAX_BYTES = 256, DIGEST_HEX = 64, TEMPLATE_BYTES_MAX = 4 << 20 };
+
+#define NDJSON "application/x-ndjson"
 
 /* ---- names ---- */
 
@@ -182,7 +187,10 @@ struct creating {
     const json_t *body;
     struct str name;
     const char *path;
-    json_t *definition; /* owned until it is taken */
+    json_t *definition;                   /* owned */
+    const struct gguf_mix_target *target; /* what the file is quantised to; NULL: it stays */
+    json_t *body_owned;
+    unsigned percent; /* told */
 };
 
 /* The file of an uploaded model: exactly one. */
@@ -301,6 +309,27 @@ static bool refuse(const char *name, const char *why, struct err *err)
     return err_set_param(err, ERR_UNSUPPORTED, name, "'%s' is not supported: %s", name, why);
 }
 
+static bool read_quantize(struct creating *creating, const char *name, const json_t *value,
+                          struct err *err)
+{
+    char quoted[STR_QUOTE_MAX];
+    if (!json_is_string(value)) {
+        return api_type_error(name, "a string", value, err);
+    }
+    if (json_string_length(value) == 0) {
+        return true;
+    }
+    creating->target = gguf_mix_find(json_str(value));
+    if (!creating->target) {
+        return err_set_param(err, ERR_INVALID, name,
+                             "'%s' must be a type that `hearth quantize --help` lists, not %s",
+                             name, str_quote(quoted, json_str(value)));
+    }
+    return creating->call->keep->blobs_folder ||
+           err_set(err, ERR_UNSUPPORTED, "this server stores nothing: %s",
+                   creating->call->keep->lack);
+}
+
 static bool read_field(struct creating *creating, const char *name, const json_t *value,
                        struct err *err)
 {
@@ -328,8 +357,7 @@ static bool read_field(struct creating *creating, const char *name, const json_t
         return read_license(creating, value, err);
     }
     if (strcmp(name, "quantize") == 0 || strcmp(name, "quantization") == 0) {
-        return json_string_length(value) == 0 ||
-               refuse(name, "`hearth quantize` writes a smaller file, which 'from' can name", err);
+        return read_quantize(creating, name, value, err);
     }
     if (strcmp(name, "adapters") == 0) {
         return json_object_size(value) == 0 ||
@@ -391,22 +419,118 @@ static bool make(struct api_call *call, struct str name, const char *path, json_
     return route_registry_add(call->registry, name, path, definition, err);
 }
 
+static bool wants_stream(const struct creating *creating)
+{
+    return !json_is_false(json_object_get(creating->body, "stream"));
+}
+
+static void add_success(struct creating *creating)
+{
+    bool is_stream = wants_stream(creating);
+    if (is_stream && !creating->call->media) { /* else it has been told */
+        creating->call->media = NDJSON;
+    }
+    buf_add_text(&creating->call->out, is_stream ? "{\"status\":\"writing manifest\"}\n"
+                                                   "{\"status\":\"success\"}\n"
+                                                 : "{\"status\":\"success\"}");
+}
+
+static void creating_deinit(struct creating *creating)
+{
+    json_decref(creating->definition);
+    json_decref(creating->body_owned);
+}
+
+/* ---- quantising ---- */
+
+static bool is_abandoned(void *arg)
+{
+    struct creating *creating = arg;
+    return creating->call->is_abandoned(creating->call);
+}
+
+/* A line per percent. */
+static void tell_progress(void *arg, uint64_t done, uint64_t all)
+{
+    struct creating *creating = arg;
+    struct buf line = {0};
+    unsigned percent = all ? (unsigned)(100.0 * (double)done / (double)all) : 100;
+    if (percent == creating->percent || !wants_stream(creating)) {
+        return;
+    }
+    creating->percent = percent;
+    buf_add_format(&line, "{\"status\":\"quantizing to %s\",\"total\":%llu,\"completed\":%llu}\n",
+                   creating->target->name, (unsigned long long)all, (unsigned long long)done);
+    creating->call->say(creating->call, buf_view(&line));
+    buf_deinit(&line);
+}
+
+/* To a new file beside the uploaded ones, which goes with its last name as they do. */
+static bool quantize(struct creating *creating, struct err *err)
+{
+    char id[API_ID_MAX];
+    struct buf path = {0};
+    const char *folder = creating->call->keep->blobs_folder, *from = creating->path;
+    const struct route_quantize how = {.target = creating->target,
+                                       .progress = tell_progress,
+                                       .is_cancelled = is_abandoned,
+                                       .arg = creating};
+    api_new_id("quantized-", id);
+    buf_add_format(&path, "%s/%s.gguf", folder, id);
+    creating->path = path.failed ? NULL : arena_copy(&creating->call->arena, buf_view(&path));
+    buf_deinit(&path);
+    if (!creating->path) {
+        return err_set_memory(err, sizeof id);
+    }
+    return os_private_folder(folder, err) && route_quantize(from, creating->path, &how, err);
+}
+
+/* On the thread for long work. */
+static bool quantize_and_make(struct api_call *call, struct err *err)
+{
+    struct creating *creating = call->state;
+    bool is_stream = wants_stream(creating);
+    call->media = is_stream ? NDJSON : NULL;
+    creating->percent = UINT_MAX;
+    if (is_stream) {
+        call->say(call, STR("{\"status\":\"reading model\"}\n"));
+    }
+    bool is_written = quantize(creating, err);
+    bool ok = is_written &&
+              make(call, creating->name, creating->path, json_incref(creating->definition), err);
+    if (ok) {
+        add_success(creating);
+    } else if (is_written) {
+        os_private_remove(creating->path);
+    }
+    if (!ok && is_stream) { /* status 200 is on its way already */
+        api_ollama_error(err, (struct str){0}, &call->out);
+        buf_add_char(&call->out, '\n');
+        ok = true;
+    }
+    creating_deinit(creating);
+    return ok;
+}
+
 bool api_ollama_create(struct api_call *call, struct err *err)
 {
-    struct creating creating = {.call = call, .definition = json_object()};
-    json_t *body = api_call_object(call, err);
-    creating.body = body;
-    bool ok = body && read_create(&creating, err);
-    ok = ok && make(call, creating.name, creating.path, json_incref(creating.definition), err);
-    if (ok) {
-        bool is_stream = !json_is_false(json_object_get(body, "stream"));
-        call->media = is_stream ? "application/x-ndjson" : NULL;
-        buf_add_text(&call->out, is_stream ? "{\"status\":\"writing manifest\"}\n"
-                                             "{\"status\":\"success\"}\n"
-                                           : "{\"status\":\"success\"}");
+    struct creating *creating = arena_alloc(&call->arena, 1, sizeof *creating);
+    if (!creating) {
+        return err_set_memory(err, sizeof *creating);
     }
-    json_decref(creating.definition);
-    json_decref(body);
+    *creating = (struct creating){.call = call, .definition = json_object()};
+    creating->body = creating->body_owned = api_call_object(call, err);
+    bool ok = creating->body && read_create(creating, err);
+    if (ok && creating->target) {
+        call->state = creating;
+        call->later = quantize_and_make;
+        return true;
+    }
+    ok = ok && make(call, creating->name, creating->path, json_incref(creating->definition), err);
+    if (ok) {
+        add_success(creating);
+    }
+    creating_deinit(creating);
     return ok;
 }
 

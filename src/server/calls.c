@@ -17,9 +17,11 @@ struct call {
     struct buf body, query_text, parts[SERVER_PARTS_MAX], content_type;
     struct api_query queries[QUERIES_MAX];
     unsigned char tenant[SERVER_TENANT_BYTES];
-    pthread_mutex_t lock; /* exchange, is_done */
+    pthread_mutex_t lock; /* exchange, is_done, said, is_stream */
     struct server_exchange *exchange;
     bool is_done, ok;
+    struct buf said; /* to be sent before api.out */
+    bool is_stream;
     struct err failure;
 };
 
@@ -35,6 +37,7 @@ static void unref(struct call *call)
     buf_deinit(&call->query_text);
     buf_deinit(&call->content_type);
     buf_deinit(&call->api.out);
+    buf_deinit(&call->said);
     arena_deinit(&call->api.arena);
     pthread_mutex_destroy(&call->lock);
     mem_free(call);
@@ -44,6 +47,12 @@ static void work(void *arg)
 {
     struct call *call = arg;
     call->ok = call->fn(&call->api, &call->failure);
+    if (call->ok && call->api.later) {
+        call->fn = call->api.later;
+        call->api.later = NULL;
+        server_workers_add(call->server->long_worker, &call->job);
+        return;
+    }
     if (call->ok && call->api.out.failed) {
         call->ok = err_set_memory(&call->failure, call->api.out.len);
     }
@@ -54,6 +63,49 @@ static void work(void *arg)
     }
     pthread_mutex_unlock(&call->lock);
     unref(call);
+}
+
+/* ---- answers that begin before the end ---- */
+
+static struct call *call_of(struct api_call *api)
+{
+    return (struct call *)((char *)api - offsetof(struct call, api));
+}
+
+static void say(struct api_call *api, struct str bytes)
+{
+    struct call *call = call_of(api);
+    pthread_mutex_lock(&call->lock);
+    buf_add(&call->said, bytes);
+    call->is_stream = true;
+    if (call->exchange) {
+        server_exchange_wake(call->exchange);
+    }
+    pthread_mutex_unlock(&call->lock);
+}
+
+static bool is_abandoned(struct api_call *api)
+{
+    struct call *call = call_of(api);
+    pthread_mutex_lock(&call->lock);
+    bool is_gone = !call->exchange || atomic_load(&call->exchange->gone);
+    pthread_mutex_unlock(&call->lock);
+    return is_gone;
+}
+
+static enum server_pull pull(struct server_exchange *exchange, struct buf *out)
+{
+    struct call *call = exchange->state;
+    pthread_mutex_lock(&call->lock);
+    bool is_broken = call->said.failed || (call->is_done && !call->ok);
+    bool is_done = call->is_done && call->said.len == 0;
+    buf_add(out, is_done ? buf_view(&call->api.out) : buf_view(&call->said));
+    buf_clear(is_done ? &call->api.out : &call->said);
+    pthread_mutex_unlock(&call->lock);
+    return is_broken      ? SERVER_PULL_BROKEN
+           : out->len > 0 ? SERVER_PULL_MORE
+           : is_done      ? SERVER_PULL_END
+                          : SERVER_PULL_WAIT;
 }
 
 static void release(struct server_exchange *exchange)
@@ -139,6 +191,8 @@ static bool fill(struct server_exchange *exchange, struct call *call, struct err
     call->api.registry = exchange->server->registry;
     call->api.keep = &exchange->server->params.keep;
     call->api.host = exchange->server;
+    call->api.say = say;
+    call->api.is_abandoned = is_abandoned;
     call->api.tenant = (struct str){(const char *)call->tenant, tenant_len};
     call->api.arena = arena_init(0);
     call->body = exchange->body;
@@ -182,8 +236,14 @@ enum server_step server_call(struct server_exchange *exchange, api_call_fn *fn)
         return start(exchange, fn);
     }
     pthread_mutex_lock(&call->lock);
-    bool is_done = call->is_done;
+    bool is_done = call->is_done, is_stream = call->is_stream;
     pthread_mutex_unlock(&call->lock);
+    if (is_stream) {
+        exchange->reply.status = 200;
+        exchange->reply.content_type = call->api.media;
+        exchange->reply.pull = pull;
+        return SERVER_STEP_REPLY;
+    }
     if (!is_done) {
         return SERVER_STEP_WAIT;
     }

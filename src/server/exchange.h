@@ -101,6 +101,7 @@ struct server {
     struct server_tls *tls;
     struct server_front *front;
     struct server_workers *workers;
+    struct server_workers *long_worker; /* one thread for work of minutes (api_call.later) */
     struct server_sessions *sessions;
     struct server_backgrounds *backgrounds;
     struct server_batches *batches;

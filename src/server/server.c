@@ -131,7 +131,8 @@ bool server_start(struct server *server, struct err *err)
     server->workers = !server->params.keep.digests
                           ? NULL
                           : server_workers_create(server->params.worker_count, err);
-    server->sessions = server->workers ? server_sessions_create(server, err) : NULL;
+    server->long_worker = server->workers ? server_workers_create(1, err) : NULL;
+    server->sessions = server->long_worker ? server_sessions_create(server, err) : NULL;
     server->backgrounds = server->sessions ? server_backgrounds_create(server, err) : NULL;
     server->batches = server->backgrounds ? server_batches_create(server, err) : NULL;
     return server->batches && (!store || api_responses_recover(store, err)) &&
@@ -180,7 +181,8 @@ void server_destroy(struct server *server)
     server_http_stop(server);
     server_sessions_destroy(server->sessions);
     server_backgrounds_stop(server->backgrounds);
-    server_workers_destroy(server->workers); /* after the calls that were left in its queue */
+    server_workers_destroy(server->workers);     /* after the calls that were left in its queue */
+    server_workers_destroy(server->long_worker); /* to which those hand on */
     server_batches_destroy(server->batches);
     server_backgrounds_destroy(server->backgrounds);
     api_digests_destroy(server->params.keep.digests);

@@ -359,7 +359,8 @@ test('create, copy, delete; and all of it after a restart', async () => {
     await fails({ model: 'x', from: model, template: '{% if %}' }, /./);
     await fails({ model: 'x', from: model, messages: [{ role: 'robot', content: '' }] }, /robot/);
     await fails({ model: 'x', from: model, adapters: { a: 'b' } }, /adapters/);
-    await fails({ model: 'x', from: model, quantize: 'q8_0' }, /quantize/);
+    await fails({ model: 'x', from: model, quantize: 'q9' }, /quantize.*q9/);
+    await fails({ model: 'x', from: model, quantize: 8 }, /quantize/);
     await fails({ model: 'x', from: model, modelfile: 'FROM x' }, /modelfile/);
     await fails({ model: 'x', from: model, nonsense: 1 }, /nonsense/);
     await fails({ model: 'x', files: { a: `sha256:${'0'.repeat(64)}` } }, /not uploaded/, 404);
