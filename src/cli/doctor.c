@@ -1,6 +1,7 @@
 /* hearth doctor: what hearth found on this machine and what it makes of it. */
 #include <getopt.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
 
 #include "base/buf.h"
@@ -14,6 +15,7 @@
 #include "tensor/cpu.h"
 #include "tensor/kernels.h"
 #include "tensor/limits.h"
+#include "tensor/path.h"
 
 static const char help[] =
     "usage: hearth doctor [--measure] [--json]\n\n"
@@ -90,6 +92,50 @@ static double gib(uint64_t bytes)
     return (double)bytes / (1 << 30);
 }
 
+/* One line per kernel path, with the types that take it. */
+static void write_types(struct buf *out)
+{
+    const struct kernels *k = kernels_get(cpu_level_detect());
+    char path[KERNEL_PATH_MAX], other[KERNEL_PATH_MAX];
+    bool is_told[KERNELS_TYPE_COUNT] = {false};
+    bool is_first = true;
+    for (uint32_t id = 0; id < KERNELS_TYPE_COUNT; id++) {
+        if (is_told[id] || !dtype_find(id) || !k->panel[id].few[1]) {
+            continue;
+        }
+        kernels_path(k, (enum dtype)id, path);
+        buf_add_format(out, "%s %s:", is_first ? "types        " : "             ", path);
+        is_first = false;
+        for (uint32_t i = id; i < KERNELS_TYPE_COUNT; i++) {
+            if (!dtype_find(i) || !k->panel[i].few[1]) {
+                continue;
+            }
+            kernels_path(k, (enum dtype)i, other);
+            if (strcmp(path, other) == 0) {
+                is_told[i] = true;
+                buf_add_format(out, " %s", dtype_find(i)->name);
+            }
+        }
+        buf_add_char(out, '\n');
+    }
+}
+
+static void write_types_json(struct buf *out)
+{
+    const struct kernels *k = kernels_get(cpu_level_detect());
+    char path[KERNEL_PATH_MAX];
+    bool any = false;
+    buf_add_text(out, ",\"types\":{");
+    for (uint32_t id = 0; id < KERNELS_TYPE_COUNT; id++) {
+        if (dtype_find(id) && k->panel[id].few[1]) {
+            kernels_path(k, (enum dtype)id, path);
+            buf_add_format(out, "%s\"%s\":\"%s\"", any ? "," : "", dtype_find(id)->name, path);
+            any = true;
+        }
+    }
+    buf_add_char(out, '}');
+}
+
 static void write_text(const struct facts *facts, struct buf *out)
 {
     char quoted[STR_QUOTE_MAX];
@@ -98,6 +144,7 @@ static void write_text(const struct facts *facts, struct buf *out)
                    facts->cores);
     buf_add_format(out, "features      %s\n", facts->features);
     buf_add_format(out, "kernels       %s\n", facts->level);
+    write_types(out);
     buf_add_format(out, "memory        %.1f GiB, %.1f GiB may be used now\n",
                    gib(facts->memory_total), gib(facts->memory_available));
     buf_add_format(out, "huge pages    %s%s\n", facts->huge_pages,
@@ -132,6 +179,7 @@ static void write_json(const struct facts *facts, struct buf *out)
     add_string(out, "cpu", facts->cpu);
     add_string(out, "features", facts->features);
     add_string(out, "level", facts->level);
+    write_types_json(out);
     buf_add_format(out,
                    ",\"cpus\":%zu,\"cores\":%zu,\"memory_total\":%llu,\"memory_available\":%llu,"
                    "\"descriptors_max\":%zu",

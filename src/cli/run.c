@@ -21,6 +21,7 @@
 #include "cli/line.h"
 #include "cli/options.h"
 #include "cli/sampling.h"
+#include "cli/types.h"
 #include "cli/wake.h"
 #include "route/local.h"
 
@@ -429,6 +430,8 @@ static int talk(struct run *run)
     fprintf(stderr, "%s, %u tokens of context; /help for help\n",
             str_quote(quoted, route_local_id(run->local)),
             engine_ctx_tokens(route_local_engine(run->local)));
+    cli_print_types(stderr, route_local_gguf(run->local),
+                    kernels_get(run->options.local.cpu_level));
     while (!leave && !is_broken && cli_line_read(line, &entry) == CLI_LINE_TEXT) {
         struct str text = str_trim(buf_view(&entry));
         if (!run_command(run, text, &leave)) {

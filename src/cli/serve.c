@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "base/os.h"
 #include "cli/cli.h"
+#include "cli/types.h"
 #include "engine/disk.h"
 #include "engine/record.h"
 #include "route/bundled.h"
@@ -585,6 +586,7 @@ static void print_model(const struct route_entry *entry)
            route_kv_type_name(params->kv_type), mib(plan->scratch_bytes), mib(plan->table_bytes));
     printf("  %zu threads, kernels: %s\n", pool_size(route_local_pool(entry->local)),
            cpu_level_name(params->cpu_level));
+    cli_print_types(stdout, route_local_gguf(entry->local), kernels_get(params->cpu_level));
 }
 
 /* "curl -N URL/..." with the first model: something to paste. */

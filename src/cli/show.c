@@ -11,6 +11,7 @@
 #include "cli/cli.h"
 #include "gguf/gguf.h"
 #include "gguf/summary.h"
+#include "tensor/path.h"
 
 enum { FLUSH_BYTES = 64 << 10, PIECE_BYTES = 16 << 10, ITEMS_SHOWN = 6, TEXT_SHOWN = 160 };
 
@@ -252,11 +253,13 @@ static void show_json(struct output *o, const struct gguf *gguf)
     buf_add_text(&o->text, "],\"types\":{");
     for (size_t i = 0; i < summary.type_count; i++) {
         const struct gguf_type_share *share = &summary.types[i];
+        char path[KERNEL_PATH_MAX];
+        kernels_path(kernels_get(cpu_level_detect()), share->type, path);
         buf_add_format(&o->text,
                        "%s\"%s\":{\"tensors\":%" PRIu64 ",\"elements\":%" PRIu64
-                       ",\"bytes\":%" PRIu64 "}",
+                       ",\"bytes\":%" PRIu64 ",\"kernel\":\"%s\"}",
                        i ? "," : "", dtype_info(share->type)->name, share->tensor_count,
-                       share->elements, share->bytes);
+                       share->elements, share->bytes, path);
     }
     buf_add_format(&o->text, "},\"parameters\":%" PRIu64 ",\"bits_per_weight\":", summary.elements);
     add_number(o, summary.bits_per_weight, false, true);
@@ -362,11 +365,13 @@ static void show_types(struct output *o, const struct gguf *gguf, const struct g
     buf_add_text(&o->text, "\ntypes\n");
     for (size_t i = 0; i < sum->type_count; i++) {
         const struct gguf_type_share *share = &sum->types[i];
+        char path[KERNEL_PATH_MAX];
+        kernels_path(kernels_get(cpu_level_detect()), share->type, path);
         buf_add_format(&o->text, "  %-8s %5" PRIu64 " tensors  %5.1f %%  ",
                        dtype_info(share->type)->name, share->tensor_count,
                        100.0 * (double)share->bytes / (double)gguf->tensor_bytes);
         add_size(o, share->bytes);
-        buf_add_char(&o->text, '\n');
+        buf_add_format(&o->text, "  %s\n", path);
     }
 }
 

@@ -94,6 +94,7 @@ static void the_json_is_what_gguf_py_reads(void **state)
     const json_t *f32 = json_object_get(json_object_get(shown, "types"), "F32");
     assert_int_equal(integer(f32, "tensors"), 47);
     assert_int_equal(integer(f32, "bytes"), 1040128);
+    assert_true(str_starts(json_str(json_object_get(f32, "kernel")), STR("float kernel, ")));
     json_decref(shown);
     json_decref(golden);
     mem_free(text);

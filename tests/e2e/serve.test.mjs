@@ -198,7 +198,11 @@ test('list and doctor, for people and for programs', async () => {
   await named.stop();
   const doctor = JSON.parse((await run(['doctor', '--json'])).stdout);
   assert.ok(doctor.cores >= 1 && doctor.memory_total > 1e8 && doctor.level);
-  assert.match((await run(['doctor'])).stdout, /^kernels +\w+$/m);
+  assert.equal(doctor.types.Q4_K, `integer kernel, ${doctor.level}`);
+  assert.match(doctor.types.IQ3_S, /^integer kernel via table, /);
+  assert.match((await run(['doctor'])).stdout, /^kernels +\w+\ntypes +\w+ kernel, \w+:.*\n +integer kernel, \w+:.* Q4_K/m);
+  const banner = (await run(['show', modelFile])).stdout;
+  assert.match(banner, new RegExp(`^  Q\\w+ .* integer kernel, ${doctor.level}$`, 'm'));
   for (const command of ['list', 'doctor', 'serve']) {
     assert.equal((await run([command, '--no-such-option'])).status, 2);
     assert.match((await run([command, '--help'])).stdout, new RegExp(`usage: hearth ${command}`));
