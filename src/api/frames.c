@@ -6,6 +6,7 @@
 static bool parse(struct gen_request *request, struct str message, struct err *err)
 {
     struct api_frame frame;
+    api_request_init(request, GEN_CHAT); /* whole also where the frame is refused */
     if (!api_frame_read(message, &frame, err) || frame.kind != API_FRAME_REQUEST) {
         return false;
     }
