@@ -72,6 +72,7 @@ static const struct family {
     {"/apply-template", "llama-server", "LlamaError"},
     {"/props", "llama-server", "LlamaError"},
     {"/slots", "llama-server", "LlamaError"},
+    {"/lora-adapters", "llama-server", "LlamaError"},
     {"/", "Server", "Error"},
 };
 

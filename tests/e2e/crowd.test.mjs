@@ -50,13 +50,13 @@ async function stream(server, i, abortAfter) {
   return result;
 }
 
-test('200 streams at once, every second aborted, ten rounds', { timeout: 300000 * slow }, async () => {
+test('200 streams at once, every second aborted, sixteen rounds', { timeout: 300000 * slow }, async () => {
   const server = await serve(['--parallel', '16']);
   const alone = [];
   for (let i = 0; i < STREAMS; i++) alone.push(await stream(server, i));
   assert.ok(new Set(alone.map((one) => one.text)).size > 50, 'the answers differ');
   const sizes = [];
-  const rounds = sanitizer ? 3 : 10;
+  const rounds = sanitizer ? 3 : 16;
   for (let round = 0; round < rounds; round++) {
     const results = await Promise.all(
       Array.from({ length: STREAMS }, (_, i) =>
@@ -82,7 +82,7 @@ test('200 streams at once, every second aborted, ten rounds', { timeout: 300000 
     }
   }
   if (hasProc && !sanitizer) {
-    const settled = sizes[2];
+    const settled = sizes[7]; // 40 rounds stay between 55 and 60 MB from the seventh on
     const last = sizes.at(-1);
     assert.ok(last.fds <= settled.fds + 5, `descriptors: ${sizes.map((size) => size.fds)}`);
     assert.ok(last.rss <= settled.rss + 4e6, `memory: ${sizes.map((size) => size.rss)}`);

@@ -2,7 +2,10 @@
 // are the same.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { chat, metric, modelFile, post, run, serve, sleep, slow } from './hearth.mjs';
+import { chat, metric, modelFile, post, run, sanitizer, serve, sleep, slow } from './hearth.mjs';
+
+// The reference kernels give a fast machine answers that take seconds, so that others have to wait.
+const unhurried = sanitizer ? [] : ['--cpu-level', 'reference'];
 
 const long = (seed, more = {}) => ({
   ...chat('Tell me a very long story.'), seed, temperature: 1, max_tokens: 900, ignore_eos: true, ...more,
@@ -22,7 +25,7 @@ async function until(condition) {
 }
 
 test('a stream that waits tells its place; beyond the bound 503 with Retry-After', async () => {
-  const server = await serve(['--parallel', '1', '--queue', '2']);
+  const server = await serve(['--parallel', '1', '--queue', '2', ...unhurried]);
   const first = open(server, long(1));
   await until(async () => (await metric(server, 'hearth_sequences_running')) === 1);
   const second = open(server, long(2, { max_tokens: 4 }));
@@ -41,7 +44,7 @@ test('a stream that waits tells its place; beyond the bound 503 with Retry-After
 });
 
 test('lanes: interactive comes before batch, and its turn costs batch nothing but time', async () => {
-  const server = await serve(['--parallel', '1']);
+  const server = await serve(['--parallel', '1', ...unhurried]);
   const alone = await (await post(server, '/v1/chat/completions', long(7, { lane: 'batch' }))).json();
   const batch = post(server, '/v1/chat/completions', long(7, { lane: 'batch' }));
   await until(async () => (await metric(server, 'hearth_sequences_running')) === 1);
